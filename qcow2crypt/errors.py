@@ -1,0 +1,116 @@
+"""Every error of this package, in one tree.
+
+Knows nothing of formats or ciphers.  A message says what is wrong, where, and what to do next.
+No message, attribute or argument ever holds a passphrase, a key or plaintext.
+"""
+
+from __future__ import annotations
+
+
+class Qcow2CryptError(Exception):
+    """Base of all errors of this package.  Never raised itself."""
+
+
+class ArgumentError(Qcow2CryptError, ValueError):
+    """A caller gave an argument that cannot be: a wrong length, range, name or combination."""
+
+
+class FormatError(Qcow2CryptError):
+    """The bytes of an image break a rule of its format.
+
+    ``field``   what was being read, in the words of the qcow2 document
+    ``offset``  host offset of that field in bytes, None where there is none
+    ``found``   what stands there, ready to print
+    ``allowed`` what may stand there, ready to print
+    """
+
+    def __init__(
+        self, problem: str, *, field: str, offset: int | None, found: str, allowed: str
+    ) -> None:
+        self.problem = problem
+        self.field = field
+        self.offset = offset
+        self.found = found
+        self.allowed = allowed
+        where = field if offset is None else f"{field} at host offset {offset:#x}"
+        super().__init__(f"{problem}: {where} is {found}; allowed: {allowed}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "args"}
+        return (_rebuild_format_error, (type(self), self.args, state))
+
+
+def _rebuild_format_error(
+    kind: type[FormatError], args: tuple[object, ...], state: dict[str, object]
+) -> FormatError:
+    """Make pickling work: worker processes hand errors back to the parent."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class HeaderError(FormatError):
+    """The header, or a header extension, is not valid."""
+
+
+class MappingError(FormatError):
+    """An L1 or L2 entry is not valid.  ``guest_offset`` is the first guest byte it maps."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        field: str,
+        offset: int | None,
+        found: str,
+        allowed: str,
+        guest_offset: int,
+    ) -> None:
+        super().__init__(problem, field=field, offset=offset, found=found, allowed=allowed)
+        self.guest_offset = guest_offset
+        self.args = (f"{self.args[0]} (maps guest offset {guest_offset:#x})",)
+
+
+class CompressedDataError(MappingError):
+    """A compressed cluster does not decompress to exactly one cluster."""
+
+
+class UnsupportedFeatureError(Qcow2CryptError):
+    """The image is valid, or may be, but needs ``feature``, which is not supported."""
+
+    def __init__(self, feature: str, hint: str = "") -> None:
+        self.feature = feature
+        self.hint = hint
+        super().__init__(f"not supported: {feature}" + (f" ({hint})" if hint else ""))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.feature, self.hint))
+
+
+class SecretError(Qcow2CryptError):
+    """Something is wrong with a passphrase.  The message never shows it."""
+
+
+class SecretRequiredError(SecretError):
+    """The image is encrypted and no passphrase was given."""
+
+
+class EngineUnavailableError(Qcow2CryptError):
+    """The engine asked for by name does not exist or cannot run here."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(f"engine '{name}' is not available: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.name, self.reason))
+
+
+class SourceError(Qcow2CryptError):
+    """The source cannot be read: the operating system said no, or the file is too short."""
+
+
+class TargetError(Qcow2CryptError):
+    """The target cannot be written.  What stood under its name before still stands there."""
