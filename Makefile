@@ -1,0 +1,64 @@
+# Every target sets up what it needs by itself: a Python, .venv, packages.  `make help` lists them.
+#
+#   PYTHON=/path/to/python   the interpreter for .venv         NO_APT=1   never use apt-get
+#   ARGS="..."               more arguments for the program    JOBS=4     test processes
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+BIN  := .venv/bin
+JOBS ?= auto
+ARGS ?=
+export PYTHON NO_APT
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## see it work: encrypt and decrypt an image, step by step
+	@tools/setup-venv.sh run
+	@$(BIN)/python -m qcow2crypt.demo $(ARGS)
+
+.PHONY: test
+test: ## run all tests (ARGS="-k engine" for some of them)
+	@tools/setup-venv.sh test
+	@tools/setup-qemu.sh
+	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 $(ARGS)
+
+.PHONY: lint
+lint: ## ruff: rules and format
+	@tools/setup-venv.sh dev
+	@$(BIN)/ruff check . $(ARGS)
+	@$(BIN)/ruff format --check .
+
+.PHONY: format
+format: ## ruff: rewrite the format, and what can be mended safely
+	@tools/setup-venv.sh dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: types
+types: ## mypy --strict
+	@tools/setup-venv.sh dev
+	@$(BIN)/mypy $(ARGS)
+
+.PHONY: build
+build: ## wheel and sdist in dist/, and a look at what is in them
+	@tools/setup-venv.sh dev
+	@tools/build-dist.sh
+
+.PHONY: bench
+bench: ## the benchmarks
+	@tools/setup-venv.sh test
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: check
+check: lint types test ## what to run before a commit
+
+.PHONY: clean
+clean: ## remove everything that was made here
+	@rm -rf .venv build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

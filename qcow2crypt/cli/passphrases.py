@@ -1,0 +1,193 @@
+"""Which passphrase opens the source, which one protects the target, and the prompt for both.
+
+Joins --object, --secret-file and the terminal into one callable that the library calls when,
+and only when, an image is encrypted.  Knows the 16 bytes of legacy AES, nothing else of ciphers.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from qcow2crypt.cli.failures import CommandError
+from qcow2crypt.cli.objects import SecretObject, is_qemu_text
+from qcow2crypt.cli.options import Arguments
+from qcow2crypt.cli.secretfiles import (
+    read_secret_env,
+    read_secret_fd,
+    read_secret_file,
+    read_secret_stdin,
+    strip_newline,
+)
+from qcow2crypt.cli.terminal import Console, printable
+
+AES_KEY_BYTES = 16
+
+
+class Passphrase(Protocol):
+    """What this module hands to the library as a secret."""
+
+    def __call__(self) -> bytes: ...
+
+
+@dataclass(slots=True)
+class GivenPassphrase:
+    """A passphrase from a file, a descriptor, the environment or an object."""
+
+    origin: str
+    value: bytes = field(repr=False)
+    from_file: bool
+    console: Console
+    used: bool = False
+
+    def __call__(self) -> bytes:
+        """The bytes.  At the first use, warns of what most often makes a passphrase wrong."""
+        if not self.used:
+            self.used = True
+            if self.from_file and self.value.endswith(b"\n"):
+                self.console.warn(
+                    f"the passphrase from {self.origin} ends in a newline, which counts; "
+                    "--secret-strip-newline drops it"
+                )
+            warn_if_long(self.value, self.origin, self.console)
+        return self.value
+
+
+@dataclass(slots=True)
+class PromptedPassphrase:
+    """A passphrase that a person types, once, when it is first needed."""
+
+    image: str
+    option: str
+    new: bool
+    console: Console
+    value: bytes | None = field(default=None, repr=False)
+
+    def __call__(self) -> bytes:
+        """Ask on the terminal, twice for a new passphrase.  Raises CommandError."""
+        if self.value is None:
+            if not has_terminal():
+                raise CommandError(
+                    f"'{self.image}' needs a passphrase and there is no terminal to ask on; give "
+                    f"it with {self.option}-file, {self.option}-fd or {self.option}-env, or with "
+                    "--object secret,id=ID,file=PATH and encrypt.key-secret=ID"
+                )
+            self.value = self._ask()
+            warn_if_long(self.value, "the prompt", self.console)
+        return self.value
+
+    def _ask(self) -> bytes:
+        if not self.new:
+            return ask(f"Passphrase for '{self.image}': ")
+        value = ask(f"New passphrase for '{self.image}': ")
+        if not value:
+            raise CommandError("an empty passphrase protects nothing; nothing was written")
+        check_new(value, "the prompt")
+        if ask("The same passphrase again: ") != value:
+            raise CommandError("the two passphrases differ; nothing was written")
+        return value
+
+
+def warn_if_long(value: bytes, origin: str, console: Console) -> None:
+    """Say that legacy AES uses the first 16 bytes only."""
+    if len(value) > AES_KEY_BYTES:
+        console.warn(
+            f"the passphrase from {origin} has {len(value)} bytes; legacy AES uses the first "
+            f"{AES_KEY_BYTES} and no others"
+        )
+
+
+def check_new(value: bytes, origin: str) -> None:
+    """Refuse a passphrase for a new image that no QEMU could open.  Raises CommandError."""
+    if not is_qemu_text(value):
+        raise CommandError(
+            f"the passphrase from {origin} is not valid UTF-8 without NUL: no QEMU could open the "
+            "new image; choose another one"
+        )
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal to ask on, whatever standard input is."""
+    if os.name != "posix":
+        import sys
+
+        return sys.stdin is not None and sys.stdin.isatty()
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def ask(question: str) -> bytes:
+    """What a person types, unseen.  Raises CommandError when that cannot be had."""
+    import getpass
+
+    try:
+        with warnings.catch_warnings():
+            # Without a way to switch the echo off, getpass would show the passphrase.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(printable(question)).encode("utf-8", "surrogateescape")
+    except EOFError:
+        raise CommandError("no passphrase was typed") from None
+    except UnicodeError:
+        raise CommandError(
+            "what was typed is not valid text on this terminal; --secret-file takes raw bytes"
+        ) from None
+    except getpass.GetPassWarning:
+        raise CommandError(
+            "this terminal would show the passphrase; give it with --secret-file"
+        ) from None
+
+
+def given_passphrase(
+    arguments: Arguments,
+    prefixes: tuple[str, ...],
+    *,
+    key_secret: str | None,
+    objects: dict[str, SecretObject],
+    console: Console,
+) -> GivenPassphrase | None:
+    """The passphrase that the command line names for one image, or None.
+
+    ``prefixes`` begin the options to look at: ``secret``, ``target-secret``.  ``key_secret`` is
+    an id of ``objects``.  Raises CommandError, also when several are named.
+    """
+    found = [
+        (f"--{prefix}-{kind}", kind, value)
+        for prefix in prefixes
+        for kind in ("file", "fd", "env")
+        if (value := arguments.last(f"{prefix}-{kind}")) is not None
+    ]
+    named = [name for name, _, _ in found]
+    named += [] if key_secret is None else ["encrypt.key-secret"]
+    if len(named) > 1:
+        raise CommandError(f"{' and '.join(named)} name two passphrases for one image")
+    strip = arguments.flag("secret-strip-newline")
+    if key_secret is not None:
+        secret = objects.get(key_secret)
+        if secret is None:
+            raise CommandError(
+                f"there is no secret with the id '{printable(key_secret)}'; "
+                f"add --object secret,id={printable(key_secret)},file=PATH"
+            )
+        value = secret.text_bytes()
+        value = strip_newline(value) if strip and secret.from_file else value
+        return GivenPassphrase(f"secret '{secret.id}'", value, secret.from_file, console)
+    if not found:
+        return None
+    option, kind, text = found[0]
+    value = _read(kind, text, option)
+    return GivenPassphrase(option, strip_newline(value) if strip else value, True, console)
+
+
+def _read(kind: str, text: str, option: str) -> bytes:
+    if kind == "fd":
+        return read_secret_fd(text, what=option)
+    if kind == "env":
+        return read_secret_env(text, what=option)
+    if text == "-":
+        return read_secret_stdin(what=option)
+    return read_secret_file(text, what=option)

@@ -1,0 +1,73 @@
+"""JSON as QEMU takes it on a command line: strings in double or in single quotes.
+
+Knows JSON, no key.  No message repeats a part of the text: it may hold a passphrase.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from qcow2crypt.cli.failures import CommandError
+
+
+def parse_object(text: str, *, what: str) -> dict[str, str]:
+    """The object in ``text``, flattened: ``{"file": {"filename": "a"}}`` is ``file.filename``.
+
+    Booleans become ``on`` and ``off``, whole numbers their digits.  Raises CommandError, which
+    begins with ``what``, for text that is no such object, for other values and for a key twice.
+    """
+    try:
+        value = json.loads(_double_quoted(text), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        # The cause is left out: its text may show a passphrase.
+        raise CommandError(f"{what}: this is not valid JSON; look at its quotes and braces") from None
+    if not isinstance(value, _Pairs):
+        raise CommandError(f"{what}: the JSON text must be an object, {{...}}")
+    flat: dict[str, str] = {}
+    _flatten(value, "", flat, what)
+    return flat
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as its pairs, so that a key that is given twice can be seen."""
+
+
+def _flatten(pairs: _Pairs, prefix: str, flat: dict[str, str], what: str) -> None:
+    for name, value in pairs:
+        key = prefix + name
+        if isinstance(value, _Pairs):
+            _flatten(value, f"{key}.", flat, what)
+            continue
+        if key in flat:
+            raise CommandError(f"{what}: a key is given twice")
+        if isinstance(value, bool):
+            flat[key] = "on" if value else "off"
+        elif isinstance(value, (str, int)):
+            flat[key] = str(value)
+        else:
+            raise CommandError(f"{what}: a value is neither text, a whole number nor true or false")
+
+
+def _double_quoted(text: str) -> str:
+    """Rewrite strings in single quotes; everything else stays as it is."""
+    result: list[str] = []
+    quote = ""
+    escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+            result.append("'" if character == "'" else "\\" + character)
+        elif quote and character == "\\":
+            escaped = True
+        elif character == quote:
+            quote = ""
+            result.append('"')
+        elif not quote and character in "'\"":
+            quote = character
+            result.append('"')
+        elif quote == "'" and character == '"':
+            result.append('\\"')
+        else:
+            result.append(character)
+    return "".join(result)

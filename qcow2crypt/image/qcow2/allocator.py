@@ -1,0 +1,204 @@
+"""Give out host clusters in the places where QEMU would, and keep the refcounts.
+
+Knows cluster numbers; never sees bytes.  It serves one kind of file: a fresh one that grows
+and in which every used cluster has refcount 1.  So refcounts need no memory: a cluster is used
+unless it lies behind the frontier or in one of a few holes.
+
+The rules, seen on files made by qemu-img (the tests hold ours against it byte for byte):
+- First fit: a search starts at a moving index, which a freed cluster moves back.
+- A range without a refcount block gets one in the next free place *after* the clusters that
+  were about to be counted; those are then searched for again.
+- When the refcount table is full, a table half as large again is put at the next place that
+  a new refcount block begins to cover, behind the blocks that describe it; the old one is freed.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+
+from qcow2crypt.units import div_up
+
+_REFCOUNT_BYTES = 2
+_TABLE_ENTRY_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRange:
+    """``count`` host clusters from cluster number ``first`` on."""
+
+    first: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The cluster number behind the last one."""
+        return self.first + self.count
+
+
+class Allocator:
+    """The refcounts of a fresh image: header, refcount table and first block are in use.
+
+    ``table`` is where the refcount table lies; ``blocks[i]`` the cluster number of refcount
+    block ``i``, None where there is none.
+    """
+
+    def __init__(self, cluster_size: int) -> None:
+        self.cluster_size = cluster_size
+        self.refcounts_per_block = cluster_size // _REFCOUNT_BYTES
+        self.table = ClusterRange(1, 1)
+        self.blocks: list[int | None] = [2]
+        self.frontier = 3
+        """Every cluster from here on is free."""
+        self.holes: list[tuple[int, int]] = []
+        """Free clusters before the frontier: sorted (first, end) pairs, apart from each other."""
+        self.retired: list[tuple[ClusterRange, tuple[int | None, ...]]] = []
+        """Former refcount tables: where they lay and what they held.  Their bytes stay."""
+        self._next = 0
+
+    def allocate(self, count: int) -> int:
+        """Take ``count`` consecutive clusters; gives the number of the first."""
+        while True:
+            first = self._find(count)
+            missing = self._range_without_block(first, count)
+            if missing is None:
+                self._take(first, count)
+                return first
+            self._add_block(missing, first)
+            if missing * self.refcounts_per_block > first:
+                # Those before the range had been counted and are free again.
+                self._next = min(self._next, first)
+
+    def allocate_at(self, first: int, count: int) -> int:
+        """Take up to ``count`` clusters from ``first`` on, as many as are free; gives how many."""
+        while free := self._free_run(first, count):
+            missing = self._range_without_block(first, free)
+            if missing is None:
+                self._take(first, free)
+                return free
+            self._add_block(missing, first)
+            if missing * self.refcounts_per_block > first:
+                self._next = min(self._next, first)
+        return 0
+
+    def restart(self) -> None:
+        """Begin the next search at the first cluster, as after opening a file."""
+        self._next = 0
+
+    def is_free(self, first: int, count: int) -> bool:
+        """True when nothing uses any of the clusters."""
+        return self._free_run(first, count) == count
+
+    def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The free clusters from ``first`` to before ``end``, as (first, end) pairs."""
+        ranges = [*self.holes, (self.frontier, max(end, self.frontier))]
+        cut = ((max(start, first), min(stop, end)) for start, stop in ranges)
+        return [(start, stop) for start, stop in cut if start < stop]
+
+    def free(self, first: int, count: int) -> None:
+        """Give clusters back; the search for free ones may start with them."""
+        insort(self.holes, (first, first + count))
+        self._merge_holes()
+        self._next = min(self._next, first)
+
+    def _find(self, count: int) -> int:
+        """First fit from the moving index on; the index moves behind what was found."""
+        for first, end in self.holes:
+            start = max(first, self._next)
+            if end - start >= count:
+                self._next = start + count
+                return start
+        start = max(self.frontier, self._next)
+        self._next = start + count
+        return start
+
+    def _free_run(self, first: int, limit: int) -> int:
+        """How many clusters from ``first`` on are free, at most ``limit``."""
+        if first >= self.frontier:
+            return limit
+        for start, end in self.holes:
+            if start <= first < end:
+                return min(limit, end - first)
+        return 0
+
+    def _take(self, first: int, count: int) -> None:
+        end = first + count
+        if first >= self.frontier:
+            if first > self.frontier:
+                self.holes.append((self.frontier, first))
+            self.frontier = end
+            return
+        for i, (start, stop) in enumerate(self.holes):
+            if start <= first < stop:
+                rest = [(start, first), (end, stop)]
+                self.holes[i : i + 1] = [(a, b) for a, b in rest if a < b]
+                return
+
+    def _merge_holes(self) -> None:
+        merged: list[tuple[int, int]] = []
+        for start, end in self.holes:
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        self.holes = merged
+
+    def _range_without_block(self, first: int, count: int) -> int | None:
+        per_block = self.refcounts_per_block
+        for index in range(first // per_block, (first + count - 1) // per_block + 1):
+            if index >= len(self.blocks) or self.blocks[index] is None:
+                return index
+        return None
+
+    def _add_block(self, index: int, first: int) -> None:
+        """Make refcount block ``index``, for clusters that were to be taken from ``first`` on."""
+        per_block = self.refcounts_per_block
+        block = self._find(1)
+        home = block // per_block
+        if home != index and self._range_without_block(block, 1) is not None:
+            # The block itself cannot be counted yet: that comes first, then all is tried again.
+            self._add_block(home, block)
+            return
+        if index >= self.table.count * self.cluster_size // _TABLE_ENTRY_BYTES:
+            counting = max(first, index * per_block)
+            self._grow_table(div_up(max(counting, block) + 1, per_block))
+        self._take(block, 1)
+        self._set_block(index, block)
+
+    def _grow_table(self, start_index: int) -> None:
+        """Put a larger table where the range of block ``start_index`` begins."""
+        per_block = self.refcounts_per_block
+        start = start_index * per_block
+        total = self._blocks_for(start)
+        area_blocks = total - start_index
+        entries = total + total // 2
+        old = self.table
+        first = start + area_blocks
+        count = div_up(entries * _TABLE_ENTRY_BYTES, self.cluster_size)
+        self.retired.append((old, tuple(self.blocks)))
+        self._take(start, area_blocks + count)
+        for number in range(area_blocks):
+            self._set_block(start_index + number, start + number)
+        self.table = ClusterRange(first, count)
+        self.free(old.first, old.count)
+
+    def _blocks_for(self, clusters: int) -> int:
+        """Blocks for a file of so many clusters and its refcount metadata.
+
+        Room is reckoned for all blocks, old ones too, and for a table half as large again.
+        """
+        blocks, spare = 0, 0
+        for generous in (False, True):
+            while True:
+                table = div_up(blocks * _TABLE_ENTRY_BYTES, self.cluster_size)
+                needed = div_up(clusters + spare + blocks + table, self.refcounts_per_block)
+                if needed == blocks:
+                    break
+                blocks = needed
+            if not generous:
+                spare = div_up(table, 2)
+        return blocks
+
+    def _set_block(self, index: int, cluster: int) -> None:
+        self.blocks.extend([None] * (index + 1 - len(self.blocks)))
+        self.blocks[index] = cluster
