@@ -6,6 +6,7 @@ Knows git and nothing of what the files say.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,13 +22,20 @@ def source_files(*suffixes: str) -> list[Path]:
 
     Files that are new and not yet committed count; ignored ones do not.
     """
-    found = _git_files() if (ROOT / ".git").exists() else _walked_files()
+    found = _git_files()
+    if found is None:
+        found = _walked_files()
     return sorted(path for path in found if not suffixes or path.name.endswith(suffixes))
 
 
-def _git_files() -> list[Path]:
+def _git_files() -> list[Path] | None:
+    """What git says; None in an unpacked sdist, without git, or where git refuses."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return None
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    listing = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    if listing.returncode != 0:
+        return None
     paths = (Path(name) for name in listing.stdout.split("\0") if name)
     return [path for path in paths if (ROOT / path).is_file()]
 

@@ -172,7 +172,7 @@ def _check_value(name: str, value: str, row: Row) -> None:
     elif row.kind == "size":
         parse_size(value, what=f"-o {name}", largest=_UINT64_MAX)
     if row.refused and value != row.off:
-        raise CommandError(f"-o {name}: {row.refused} are not supported yet")
+        raise CommandError(f"-o {name} is not supported yet ({row.refused})")
 
 
 def _check_encryption(given: dict[str, str]) -> None:

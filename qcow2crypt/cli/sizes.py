@@ -7,7 +7,6 @@ needs a suffix, the result is rounded to the nearest byte, hexadecimal is taken 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from qcow2crypt.cli.failures import CommandError
 
@@ -54,10 +53,11 @@ def _parse_decimal(text: str) -> int | None:
     # Longer numbers are far above every limit, and int() is slow or refuses thousands of digits.
     if len(whole.lstrip("0")) > 20:
         return 10**20 * factor
-    part = Fraction(int((fraction or "0")[:30] or "0"), 10 ** len((fraction or "0")[:30]))
+    digits = (fraction or "0")[:30]
+    part, scale = int(digits), 10 ** len(digits)
     if part and factor == 1:
         return None
-    return int(whole) * factor + int(part * factor + Fraction(1, 2))
+    return int(whole) * factor + (2 * part * factor + scale) // (2 * scale)
 
 
 def _factor(suffix: str) -> int:

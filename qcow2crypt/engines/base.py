@@ -1,10 +1,13 @@
-"""What an engine is: bulk AES-CBC over a run of sectors, each a message of its own.
+"""What an engine is: bulk AES over buffers, above all AES-CBC with each sector its own message.
 
 Knows keys, IVs and buffers; knows no sector numbers, clusters or images.  The IVs come in as
 an array, one per sector, so the rule that makes them (plain64, essiv) stays outside.
 
-To add an engine: write a module with one class that follows ``Engine``, and add one row to
-the table in ``engines/__init__``.  The property tests then run over it without a change.
+To add an engine: write a module with a class that follows ``Engine`` and a function ``load``,
+and add one row to the table in ``engines/__init__``.  The property tests then run over it
+without a change.
+
+Follows FIPS-197 (AES) and NIST SP 800-38A, section 6.2 (CBC).
 """
 
 from __future__ import annotations
@@ -20,20 +23,30 @@ KEY_SIZES = (16, 24, 32)
 class ExpandedKey(Protocol):
     """One AES key, ready for use by one engine.  Safe to share between threads.
 
-    ``ivs`` holds 16 bytes per sector.  ``src`` and ``dst`` are of equal length, a multiple of
-    ``sector_size``; they are the same memory (in place) or do not overlap at all.
-    Raises ArgumentError, before any byte is written, when a length does not fit.
+    Buffers may lie anywhere and have items of any native format; their bytes must be
+    contiguous.  ``src`` and ``dst`` are of equal length.  They are the same memory (in place)
+    or do not overlap at all: a partial overlap cannot be seen from Python, so it is for the
+    caller to avoid; what then ends up in ``dst`` is not defined.
+
+    Raises ArgumentError, before any byte is written, when a buffer or a length does not fit.
+    No bytes at all are allowed, and then nothing is done.  The repr shows no key material.
     """
 
     def cbc_encrypt(
         self, ivs: ReadBuffer, src: ReadBuffer, dst: WriteBuffer, sector_size: int = 512
     ) -> None:
-        """Encrypt every sector of ``src`` into ``dst``."""
+        """Encrypt every sector of ``src`` into ``dst``.
+
+        ``ivs`` holds 16 bytes per sector; ``sector_size`` is a multiple of 16 bytes.
+        """
 
     def cbc_decrypt(
         self, ivs: ReadBuffer, src: ReadBuffer, dst: WriteBuffer, sector_size: int = 512
     ) -> None:
-        """Decrypt every sector of ``src`` into ``dst``."""
+        """Decrypt every sector of ``src`` into ``dst``.  Arguments as ``cbc_encrypt``."""
+
+    def ecb_encrypt(self, src: ReadBuffer, dst: WriteBuffer) -> None:
+        """Encrypt every 16-byte block of ``src`` on its own.  Makes ESSIV; never for data."""
 
 
 class Engine(Protocol):
@@ -48,26 +61,66 @@ class Engine(Protocol):
 
 def check_key(key: bytes) -> None:
     """Refuse a key that AES does not have.  The message tells its length, never the key."""
-    if len(key) not in KEY_SIZES:
-        raise ArgumentError(f"an AES key has 16, 24 or 32 bytes, not {len(key)}")
+    if not isinstance(key, (bytes, bytearray, memoryview)):
+        raise ArgumentError(f"an AES key is bytes, not {type(key).__name__}")
+    length = memoryview(key).nbytes
+    if length not in KEY_SIZES:
+        raise ArgumentError(f"an AES key has 16, 24 or 32 bytes, not {length}")
+
+
+def byte_view(buffer: ReadBuffer) -> memoryview:
+    """The same memory as a flat view of bytes, whatever the items of ``buffer`` are.
+
+    Raises ArgumentError where there is no such view: not a buffer, gaps between the items, or
+    items of a format that is not native.
+    """
+    try:
+        view = memoryview(buffer)
+    except TypeError:
+        raise ArgumentError(f"a bytes-like object is needed, not {type(buffer).__name__}") from None
+    if not view.c_contiguous:
+        raise ArgumentError("the bytes of a buffer must be contiguous, this one has a step")
+    if view.format == "B" and view.ndim == 1:
+        return view
+    if not view.nbytes:  # cast() does not take a shape with a zero in it
+        return memoryview(bytearray())
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):
+        raise ArgumentError(f"a buffer with items of format '{view.format}' is not taken") from None
 
 
 def check_run(ivs: ReadBuffer, src: ReadBuffer, dst: WriteBuffer, sector_size: int) -> int:
     """Check the buffers of one call and give the number of sectors.  The one place for it."""
     if sector_size <= 0 or sector_size % BLOCK_SIZE:
-        raise ArgumentError(f"sector size {sector_size} is not a positive multiple of 16")
-    length = memoryview(src).nbytes
+        raise ArgumentError(f"sector size {sector_size} is not a positive multiple of {BLOCK_SIZE}")
+    length = _check_pair(src, dst)
     count, rest = divmod(length, sector_size)
     if rest:
         raise ArgumentError(f"{length} bytes are not whole sectors of {sector_size} bytes")
-    target = memoryview(dst)
-    if target.readonly:
-        raise ArgumentError("the output buffer is read-only")
-    if target.nbytes != length:
-        raise ArgumentError(f"output has {target.nbytes} bytes, input has {length}")
-    ivs_length = memoryview(ivs).nbytes
+    ivs_length = byte_view(ivs).nbytes
     if ivs_length != count * BLOCK_SIZE:
         raise ArgumentError(
             f"{count} sectors need {count * BLOCK_SIZE} bytes of IVs, got {ivs_length}"
         )
     return count
+
+
+def check_blocks(src: ReadBuffer, dst: WriteBuffer) -> int:
+    """Check the buffers of an ECB call and give the number of blocks."""
+    length = _check_pair(src, dst)
+    count, rest = divmod(length, BLOCK_SIZE)
+    if rest:
+        raise ArgumentError(f"{length} bytes are not whole blocks of {BLOCK_SIZE} bytes")
+    return count
+
+
+def _check_pair(src: ReadBuffer, dst: WriteBuffer) -> int:
+    """Check that ``dst`` can take what comes from ``src``, and give the bytes of each."""
+    length = byte_view(src).nbytes
+    target = byte_view(dst)
+    if target.readonly:
+        raise ArgumentError("the output buffer is read-only")
+    if target.nbytes != length:
+        raise ArgumentError(f"output has {target.nbytes} bytes, input has {length}")
+    return length

@@ -12,6 +12,7 @@ from pathlib import Path
 
 KINDS = ("GFSbox", "KeySbox", "VarKey", "VarTxt", "MMT")
 KEY_BITS = (128, 192, 256)
+FIELDS = ("key", "iv", "plaintext", "ciphertext")
 CHAINS_PER_FILE = 2  # of 100 in the original: each is 1000 blocks, slow in pure Python
 
 
@@ -51,20 +52,16 @@ def answers(folder: Path, mode: str) -> tuple[list[dict[str, str]], list[dict[st
     Known-answer files list every case twice, to encrypt and to decrypt; it is kept once.
     """
     sources: list[dict[str, str]] = []
-    kept: dict[tuple[str | None, ...], dict[str, str]] = {}
+    kept: dict[tuple[str, ...], dict[str, str]] = {}
     for kind in KINDS:
         for bits in KEY_BITS:
             name = f"{mode}{kind}{bits}"
             digest, cases = read_answers(folder, f"{name}.rsp")
             sources.append({"file": f"{name}.rsp", "sha256": digest})
             for case in cases:
-                values = {
-                    field: case[field]
-                    for field in ("key", "iv", "plaintext", "ciphertext")
-                    if field in case
-                }
-                label = f"{name}/{case['direction']}/{case['count']}"
-                kept.setdefault((name, *values.values()), {"id": label, **values})
+                row = {"id": f"{name}/{case['direction']}/{case['count']}"}
+                row |= {field: case[field] for field in FIELDS if field in case}
+                kept.setdefault((name, *list(row.values())[1:]), row)
     return sources, list(kept.values())
 
 

@@ -65,9 +65,7 @@ class Allocator:
                 self._take(first, count)
                 return first
             self._add_block(missing, first)
-            if missing * self.refcounts_per_block > first:
-                # Those before the range had been counted and are free again.
-                self._next = min(self._next, first)
+            self._next = min(self._next, first)
 
     def allocate_at(self, first: int, count: int) -> int:
         """Take up to ``count`` clusters from ``first`` on, as many as are free; gives how many."""
@@ -77,8 +75,7 @@ class Allocator:
                 self._take(first, free)
                 return free
             self._add_block(missing, first)
-            if missing * self.refcounts_per_block > first:
-                self._next = min(self._next, first)
+            self._next = min(self._next, first)
         return 0
 
     def restart(self) -> None:

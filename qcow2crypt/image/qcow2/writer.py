@@ -87,7 +87,7 @@ class Qcow2Writer:
         self._l1 = array("Q", bytes(l1_size * ENTRY_SIZE))
         self._allocator = Allocator(cluster_size)
         l1_clusters = div_up(l1_size * ENTRY_SIZE, cluster_size)
-        self._l1_first = self._allocator.allocate(l1_clusters) if l1_clusters else 3
+        self._l1_first = self._allocator.allocate(l1_clusters) if l1_clusters else 0
         # Opening the new file again, as qemu-img does, restarts the search.
         self._allocator.restart()
         self._l2 = array("Q", bytes(cluster_size))

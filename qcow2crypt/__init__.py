@@ -1,0 +1,77 @@
+"""Open, decrypt and make encrypted qcow2 disk images, in pure Python and fast.
+
+    >>> import qcow2crypt
+    >>> with qcow2crypt.open("old.qcow2", secret="...") as disk:   # doctest: +SKIP
+    ...     boot_sector = disk.pread(512, 0)
+
+Legacy AES encryption of qcow2 is broken by design.  It is kept here to free old data, to test
+other implementations and to teach; do not protect anything new with it.
+
+Importing this package loads nothing heavy: names are resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from qcow2crypt._version import __version__
+
+if TYPE_CHECKING:
+    from qcow2crypt import engines, errors
+    from qcow2crypt.convert import ConvertResult, convert, create
+    from qcow2crypt.crypt.cipher import SectorCipher
+    from qcow2crypt.image import open_image as open  # noqa: A004 - qcow2crypt.open is the name
+    from qcow2crypt.image.base import Extent, ExtentKind, Image
+    from qcow2crypt.image.describe import ImageInfo
+    from qcow2crypt.image.describe import describe as info
+    from qcow2crypt.image.qcow2.options import Qcow2Options
+
+__all__ = [
+    "ConvertResult",
+    "Extent",
+    "ExtentKind",
+    "Image",
+    "ImageInfo",
+    "Qcow2Options",
+    "SectorCipher",
+    "__version__",
+    "convert",
+    "create",
+    "engines",
+    "errors",
+    "info",
+    "open",
+]
+
+_PLACES = {
+    "ConvertResult": ("convert", "ConvertResult"),
+    "Extent": ("image.base", "Extent"),
+    "ExtentKind": ("image.base", "ExtentKind"),
+    "Image": ("image.base", "Image"),
+    "ImageInfo": ("image.describe", "ImageInfo"),
+    "Qcow2Options": ("image.qcow2.options", "Qcow2Options"),
+    "SectorCipher": ("crypt.cipher", "SectorCipher"),
+    "convert": ("convert", "convert"),
+    "create": ("convert", "create"),
+    "engines": ("engines", None),
+    "errors": ("errors", None),
+    "info": ("image.describe", "describe"),
+    "open": ("image", "open_image"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module_name, attribute = _PLACES[name]
+    except KeyError:
+        message = f"module 'qcow2crypt' has no attribute {name!r}"
+        raise AttributeError(message) from None
+    module = importlib.import_module(f"qcow2crypt.{module_name}")
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,285 @@
+"""Describe an image without a passphrase, one that cannot be read included.
+
+The result has the keys of ``qemu-img info --output=json``; what we know beyond that stands
+under the one key ``qcow2crypt``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qcow2crypt.errors import FormatError
+from qcow2crypt.image.hostfile import HostFile, Source
+from qcow2crypt.image.luks1 import HEADER_SIZE as LUKS_HEADER_SIZE
+from qcow2crypt.image.luks1 import Luks1Header, parse_luks1
+from qcow2crypt.image.probe import probe
+from qcow2crypt.image.qcow1 import HEADER_SIZE as QCOW1_HEADER_SIZE
+from qcow2crypt.image.qcow1 import parse_qcow1
+from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.snapshots import Snapshot, read_bitmaps, read_snapshots
+from qcow2crypt.image.qcow2.structure import Structure, read_structure
+from qcow2crypt.units import SECTOR_SIZE, align_up
+
+_SECOND = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an image is.  Sizes in bytes.
+
+    ``why_unreadable`` lists what ``open`` would refuse, empty if nothing; ``findings`` lists
+    what an owner should know.  ``specific`` is qemu-img's "format-specific" data, ``details``
+    every field of the header as it stands in the file.
+    """
+
+    name: str
+    format: str
+    virtual_size: int
+    file_size: int
+    disk_size: int
+    encryption: str | None = None
+    cluster_size: int | None = None
+    dirty: bool = False
+    backing_file: str | None = None
+    backing_format: str | None = None
+    snapshots: tuple[Snapshot, ...] = ()
+    specific: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    why_unreadable: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the keys of qemu-img, and ours under ``qcow2crypt``."""
+        result: dict[str, Any] = {
+            "filename": self.name,
+            "format": self.format,
+            "virtual-size": self.virtual_size,
+            "actual-size": self.disk_size,
+            "dirty-flag": self.dirty,
+        }
+        if self.cluster_size is not None:
+            result["cluster-size"] = self.cluster_size
+        if self.encryption is not None:
+            result["encrypted"] = True
+        if self.backing_file is not None:
+            result["backing-filename"] = self.backing_file
+        if self.backing_format is not None:
+            result["backing-filename-format"] = self.backing_format
+        if self.snapshots:
+            result["snapshots"] = [_snapshot_dict(snapshot) for snapshot in self.snapshots]
+        if self.specific:
+            result["format-specific"] = {"type": self.format, "data": self.specific}
+        result["qcow2crypt"] = {
+            "readable": not self.why_unreadable,
+            "why-unreadable": list(self.why_unreadable),
+            "findings": list(self.findings),
+            "encryption": self.encryption,
+            "file-size": self.file_size,
+            **self.details,
+        }
+        return result
+
+
+def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa: A002
+    """Describe any image that can be probed.  Raises SourceError, HeaderError."""
+    file = HostFile(source)
+    try:
+        found = format or probe(file)
+        if found == "qcow2":
+            return describe_qcow2(file)
+        if found == "qcow":
+            return _describe_qcow1(file)
+        if found == "raw":
+            return describe_raw(file)
+        return _plain(file, found, why_unreadable=(f"images of format {found}",))
+    finally:
+        file.close()
+
+
+def describe_raw(file: HostFile) -> ImageInfo:
+    """Describe a raw image."""
+    return _plain(file, "raw")
+
+
+def _plain(file: HostFile, format_name: str, why_unreadable: tuple[str, ...] = ()) -> ImageInfo:
+    return ImageInfo(
+        name=file.name,
+        format=format_name,
+        virtual_size=align_up(file.size, SECTOR_SIZE),
+        file_size=file.size,
+        disk_size=file.allocated_size,
+        why_unreadable=why_unreadable,
+    )
+
+
+def _describe_qcow1(file: HostFile) -> ImageInfo:
+    header = parse_qcow1(file.pread(min(QCOW1_HEADER_SIZE, file.size), 0))
+    name = None
+    if header.backing_file_offset:
+        length = min(header.backing_file_size, hdr.BACKING_NAME_MAX)
+        name = file.pread(length, header.backing_file_offset).decode("utf-8", "surrogateescape")
+    return ImageInfo(
+        name=file.name,
+        format="qcow",
+        virtual_size=header.size & ~(SECTOR_SIZE - 1),
+        file_size=file.size,
+        disk_size=file.allocated_size,
+        encryption="aes" if header.crypt_method else None,
+        cluster_size=1 << header.cluster_bits,
+        backing_file=name,
+        details={"header": asdict(header)},
+        why_unreadable=("images of format qcow (version 1)",),
+    )
+
+
+def describe_qcow2(file: HostFile) -> ImageInfo:
+    """Describe a qcow2 image.  Raises HeaderError for one whose header is not valid."""
+    structure = read_structure(file)
+    header = structure.header
+    findings = _findings(header)
+    specific = _specific(structure)
+    snapshots: tuple[Snapshot, ...] = ()
+    try:
+        snapshots = tuple(read_snapshots(file, header))
+        if structure.bitmaps is not None:
+            specific["bitmaps"] = [
+                {
+                    "name": bitmap.name,
+                    "granularity": bitmap.granularity,
+                    "flags": ["in-use"] * bitmap.in_use + ["auto"] * bitmap.auto,
+                }
+                for bitmap in read_bitmaps(file, structure.bitmaps)
+            ]
+    except FormatError as error:
+        findings.append(str(error))
+    encryption = (None, "aes", "luks")[header.crypt_method]
+    if encryption is not None:
+        specific["encrypt"] = {"format": encryption}
+    if encryption == "luks":
+        _describe_luks(file, structure, specific["encrypt"], findings)
+    return ImageInfo(
+        name=file.name,
+        format="qcow2",
+        virtual_size=header.guest_size,
+        file_size=file.size,
+        disk_size=file.allocated_size,
+        encryption=encryption,
+        cluster_size=header.cluster_size,
+        dirty=bool(header.incompatible_features & hdr.INCOMPAT_DIRTY),
+        backing_file=structure.backing_file,
+        backing_format=structure.backing_format,
+        snapshots=snapshots,
+        specific=specific,
+        details=_details(structure),
+        why_unreadable=structure.why_unreadable(),
+        findings=tuple(findings),
+    )
+
+
+def _specific(structure: Structure) -> dict[str, Any]:
+    header = structure.header
+    zstd = header.compression_type == hdr.COMPRESSION_ZSTD
+    result: dict[str, Any] = {
+        "compat": "0.10" if header.version == 2 else "1.1",  # noqa: PLR2004 - the version
+        "compression-type": "zstd" if zstd else "zlib",
+        "refcount-bits": header.refcount_bits,
+    }
+    if header.version == 2:  # noqa: PLR2004 - the version
+        return result
+    result["lazy-refcounts"] = bool(header.compatible_features & hdr.COMPAT_LAZY_REFCOUNTS)
+    result["corrupt"] = bool(header.incompatible_features & hdr.INCOMPAT_CORRUPT)
+    result["extended-l2"] = header.extended_l2
+    if header.incompatible_features & hdr.INCOMPAT_DATA_FILE:
+        result["data-file"] = structure.data_file
+        result["data-file-raw"] = bool(header.autoclear_features & hdr.AUTOCLEAR_RAW_DATA_FILE)
+    return result
+
+
+def _details(structure: Structure) -> dict[str, Any]:
+    return {
+        "header": asdict(structure.header),
+        "extensions": [
+            {
+                "type": f"{extension.type:#010x}",
+                "name": extension.name,
+                "offset": extension.offset,
+                "length": len(extension.data),
+            }
+            for extension in structure.extensions
+        ],
+    }
+
+
+def _findings(header: hdr.Header) -> list[str]:
+    findings = []
+    if header.crypt_method == hdr.CRYPT_AES:
+        findings.append(
+            "legacy AES encryption is broken by design: the passphrase is the key, nothing tells "
+            "a wrong one from the right one, and equal data can be recognised"
+        )
+    if header.incompatible_features & hdr.INCOMPAT_CORRUPT:
+        findings.append("the corrupt bit is set: a writer met damaged metadata")
+    if header.incompatible_features & hdr.INCOMPAT_DIRTY:
+        findings.append("the dirty bit is set: refcounts may be wrong; reading is not affected")
+    return findings
+
+
+def _describe_luks(
+    file: HostFile, structure: Structure, encrypt: dict[str, Any], findings: list[str]
+) -> None:
+    pointer = structure.crypto
+    if pointer is None:
+        findings.append(
+            "the header extension that points to the LUKS header is missing: QEMU refuses the image"
+        )
+        return
+    length = min(LUKS_HEADER_SIZE, pointer.length, max(0, file.size - pointer.offset))
+    try:
+        luks = parse_luks1(file.pread(length, pointer.offset), pointer.offset)
+    except FormatError as error:
+        findings.append(str(error))
+        return
+    encrypt.update(_luks_dict(luks))
+
+
+def _luks_dict(luks: Luks1Header) -> dict[str, Any]:
+    """The words of qemu-img: cipher with key size, mode and IV generator taken apart."""
+    mode, _, generator = luks.cipher_mode.partition("-")
+    generator, _, generator_hash = generator.partition(":")
+    key_bits = luks.key_bytes * 8 // (2 if mode == "xts" else 1)
+    result: dict[str, Any] = {
+        "cipher-alg": f"{luks.cipher_name}-{key_bits}",
+        "cipher-mode": mode,
+        "ivgen-alg": generator,
+        "hash-alg": luks.hash_spec,
+        "uuid": luks.uuid,
+        "master-key-iters": luks.master_key_iterations,
+        "payload-offset": luks.payload_offset * SECTOR_SIZE,
+        "slots": [
+            {
+                "active": slot.active,
+                "key-offset": slot.material_offset * SECTOR_SIZE,
+                **({"iters": slot.iterations, "stripes": slot.stripes} if slot.active else {}),
+            }
+            for slot in luks.slots
+        ],
+    }
+    if generator_hash:
+        result["ivgen-hash-alg"] = generator_hash
+    return result
+
+
+def _snapshot_dict(snapshot: Snapshot) -> dict[str, Any]:
+    result = {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "date-sec": snapshot.date_seconds,
+        "date-nsec": snapshot.date_nanoseconds,
+        "vm-clock-sec": snapshot.vm_clock_nanoseconds // _SECOND,
+        "vm-clock-nsec": snapshot.vm_clock_nanoseconds % _SECOND,
+        "vm-state-size": snapshot.vm_state_size,
+    }
+    if snapshot.icount is not None:
+        result["icount"] = snapshot.icount
+    return result
