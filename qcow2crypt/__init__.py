@@ -19,7 +19,8 @@ from qcow2crypt._version import __version__
 
 if TYPE_CHECKING:
     from qcow2crypt import engines, errors
-    from qcow2crypt.convert import ConvertResult, convert, create
+    from qcow2crypt.convert import ConvertResult, convert
+    from qcow2crypt.create import create
     from qcow2crypt.crypt.cipher import SectorCipher
     from qcow2crypt.image import open_image as open  # noqa: A004 - qcow2crypt.open is the name
     from qcow2crypt.image.base import Extent, ExtentKind, Image
@@ -53,7 +54,7 @@ _PLACES = {
     "Qcow2Options": ("image.qcow2.options", "Qcow2Options"),
     "SectorCipher": ("crypt.cipher", "SectorCipher"),
     "convert": ("convert", "convert"),
-    "create": ("convert", "create"),
+    "create": ("create", "create"),
     "engines": ("engines", None),
     "errors": ("errors", None),
     "info": ("image.describe", "describe"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import qcow2crypt
 from qcow2crypt.cli.failures import CommandError, UsageError
-from qcow2crypt.cli.images import name_image
+from qcow2crypt.cli.images import check_encryption, name_image
 from qcow2crypt.cli.objects import read_objects
 from qcow2crypt.cli.options import (
     FORCE_SHARE,
@@ -29,7 +29,9 @@ Needs no passphrase, and describes also images that cannot be read.
 OPTIONS = (
     source_format("the format of FILE; without it the first bytes decide"),
     OUTPUT,
-    Option("chain", name="backing-chain", about="print a list; an image with a backing file is refused"),
+    Option(
+        "chain", name="backing-chain", about="print a list; an image with a backing file is refused"
+    ),
     OBJECT,
     IMAGE_OPTS,
     FORCE_SHARE,

@@ -57,7 +57,14 @@ _QCOW2 = {
 }
 _LUKS_ONLY = frozenset(
     f"encrypt.{name}"
-    for name in ("cipher-alg", "cipher-mode", "hash-alg", "iter-time", "ivgen-alg", "ivgen-hash-alg")
+    for name in (
+        "cipher-alg",
+        "cipher-mode",
+        "hash-alg",
+        "iter-time",
+        "ivgen-alg",
+        "ivgen-hash-alg",
+    )
 )
 _RAW_NAMES = ("size", "preallocation", "nocow", "extent_size_hint")
 TABLES = {"qcow2": _QCOW2, "raw": {name: _QCOW2[name] for name in _RAW_NAMES}}
@@ -128,7 +135,9 @@ _TRUE = ("on", "yes", "true", "y")
 def wants_help(texts: Sequence[str]) -> bool:
     """Whether one of the ``-o`` values holds ``help`` or ``?`` alone."""
     return any(
-        name in ("help", "?") and value is None for text in texts for name, value in split_options(text)
+        name in ("help", "?") and value is None
+        for text in texts
+        for name, value in split_options(text)
     )
 
 

@@ -8,7 +8,9 @@ supported.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemujson import parse_object
@@ -142,3 +144,24 @@ def _check_rest(key: str, what: str) -> None:
     if first in _NOT_YET:
         raise CommandError(f"{what}: '{printable(key)}' is not supported yet ({_NOT_YET[first]})")
     raise CommandError(f"{what}: unknown option '{printable(key)}'")
+
+
+def check_encryption(image: ImageName, description: Mapping[str, Any]) -> None:
+    """Compare ``encrypt.format`` of the image options with what ``info`` found in the header.
+
+    Raises CommandError when they differ, as QEMU does.
+    """
+    wanted = image.encrypt_format
+    if wanted is None:
+        return
+    data = description.get("format-specific", {}).get("data", {})
+    found = data.get("encrypt", {}).get("format")
+    if found is None:
+        raise CommandError(
+            f"'{image.shown}' is not encrypted, but encrypt.format={printable(wanted)} is given"
+        )
+    if wanted != found:
+        raise CommandError(
+            f"'{image.shown}' is encrypted as '{found}', but encrypt.format={printable(wanted)} "
+            "is given"
+        )

@@ -17,7 +17,7 @@ class MapEntry:
     """One range of the guest disk.  Offsets and lengths in bytes.
 
     ``host_offset`` is where its bytes lie in the file, readable or not; ``raw_offset`` the same,
-    or None where they are encrypted or compressed.
+    or None where the image is encrypted or they are compressed.
     """
 
     start: int
@@ -67,7 +67,7 @@ def _entry(extent: Extent, *, raw: bool, encrypted: bool) -> MapEntry:
         zero=extent.reads_as_zero,
         data=data,
         compressed=compressed,
-        encrypted=encrypted and data and not compressed,
+        encrypted=encrypted and not compressed,
         host_offset=extent.host_offset,
     )
 

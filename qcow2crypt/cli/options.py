@@ -90,7 +90,9 @@ def secret_options(prefix: str, image: str) -> tuple[Option, ...]:
         ("env", "NAME", "the same from an environment variable"),
     )
     return tuple(
-        Option(f"{prefix}secret-{kind}", name=f"{prefix}secret-{kind}", metavar=metavar, about=about)
+        Option(
+            f"{prefix}secret-{kind}", name=f"{prefix}secret-{kind}", metavar=metavar, about=about
+        )
         for kind, metavar, about in rows
     )
 

@@ -63,9 +63,7 @@ def _snapshot_line(snapshot: Mapping[str, Any]) -> str:
     date = _local_time(snapshot.get("date-sec", 0))
     seconds = snapshot.get("vm-clock-sec", 0)
     milliseconds = snapshot.get("vm-clock-nsec", 0) // 1_000_000
-    clock = (
-        f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
-    )
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
     icount = snapshot.get("icount")
     return (
         f"{printable(snapshot['id']):<9} {printable(snapshot['name']):<16} "

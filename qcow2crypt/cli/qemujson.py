@@ -21,7 +21,9 @@ def parse_object(text: str, *, what: str) -> dict[str, str]:
         value = json.loads(_double_quoted(text), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         # The cause is left out: its text may show a passphrase.
-        raise CommandError(f"{what}: this is not valid JSON; look at its quotes and braces") from None
+        raise CommandError(
+            f"{what}: this is not valid JSON; look at its quotes and braces"
+        ) from None
     if not isinstance(value, _Pairs):
         raise CommandError(f"{what}: the JSON text must be an object, {{...}}")
     flat: dict[str, str] = {}

@@ -42,19 +42,43 @@ class RowSchedule:
 
 def row_schedule(round_keys: Sequence[bytes], blocks: int) -> RowSchedule:
     """Spread round keys of 16 bytes each over a state of ``blocks`` blocks."""
-    rows = tuple(gather(round_key * blocks, 0, BLOCK_SIZE) for round_key in round_keys)
+    rows = tuple(to_state(split(round_key * blocks, BLOCK_SIZE)) for round_key in round_keys)
     return RowSchedule(blocks, rows, int.from_bytes(b"\x80" * (4 * blocks), "little"))
 
 
-def gather(data: bytes | bytearray, first: int, stride: int) -> Rows:
-    """The blocks of ``data`` that begin at ``first``, ``first + stride``, ... as a state.
+def split(data: bytes | bytearray, unit: int) -> list[bytes]:
+    """Part data of n units into its four rows, each of them column by column.
 
-    ``data`` is a multiple of ``stride`` long, and ``first`` is at most ``stride - 16``.
+    ``unit`` is the size in bytes of a block or of a sector; a sector counts as a block with more
+    columns.  Each row has n bytes of column 0, one from each unit, then n of column 1, and so on.
+    So the rows of block i of every unit are the bytes from 4 * n * i on.
     """
-    r0, r1, r2, r3 = (
-        b"".join([data[first + row + column :: stride] for column in (0, 4, 8, 12)])
-        for row in range(4)
-    )
+    return [_transpose(data[row::4], unit // 4) for row in range(4)]
+
+
+def join(rows: Sequence[bytes], unit: int) -> bytearray:
+    """Put data together again from what ``split`` gave."""
+    data = bytearray(4 * len(rows[0]))
+    units = len(data) // unit
+    for row, columns in enumerate(rows):
+        data[row::4] = _transpose(columns, units)
+    return data
+
+
+def _transpose(matrix: bytes, width: int) -> bytes:
+    """Turn a matrix, given line by line, so that its columns become its lines."""
+    height = len(matrix) // width
+    if width <= height:
+        return b"".join([matrix[column::width] for column in range(width)])
+    turned = bytearray(len(matrix))
+    for line in range(height):
+        turned[line::height] = matrix[line * width : (line + 1) * width]
+    return bytes(turned)
+
+
+def to_state(rows: Sequence[bytes]) -> Rows:
+    """Four rows as the integers to compute with."""
+    r0, r1, r2, r3 = rows
     from_bytes = int.from_bytes
     return (
         from_bytes(r0, "little"),
@@ -64,14 +88,9 @@ def gather(data: bytes | bytearray, first: int, stride: int) -> Rows:
     )
 
 
-def scatter(state: Rows, data: bytearray, first: int, stride: int) -> None:
-    """Write a state to where ``gather`` reads it."""
-    blocks = len(data) // stride
-    for row, value in enumerate(state):
-        lanes = value.to_bytes(4 * blocks, "little")
-        for column in range(4):
-            place = slice(first + row + 4 * column, None, stride)
-            data[place] = lanes[column * blocks : (column + 1) * blocks]
+def from_state(state: Rows, blocks: int) -> list[bytes]:
+    """The rows of a state of ``blocks`` blocks."""
+    return [row.to_bytes(4 * blocks, "little") for row in state]
 
 
 def xor(a: Rows, b: Rows) -> Rows:

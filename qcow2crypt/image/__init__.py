@@ -17,16 +17,22 @@ from qcow2crypt.secret import Secret
 
 def open_image(
     source: Source,
-    *,
     secret: Secret = None,
+    mode: str = "r",
+    *,
     format: str | None = None,  # noqa: A002 - the word of qemu-img
     engine: str | None = None,
 ) -> Image:
-    """Open a guest disk for reading.
+    """Open a guest disk: a path, or a binary file object that can seek.
+
+    ``secret`` is a passphrase as str or bytes, or a callable that gives one.  ``mode`` is "r":
+    images are only read.  ``format`` is "qcow2", "raw" or None to look at the first bytes.
 
     Raises SourceError, FormatError, UnsupportedFeatureError, SecretRequiredError, SecretError,
     EngineUnavailableError, and ArgumentError for a format that is not known.
     """
+    if mode not in ("r", "rb"):
+        raise UnsupportedFeatureError(f"mode {mode!r}: images are only read", "use mode='r'")
     file = HostFile(source)
     try:
         found = format or probe(file)
@@ -35,9 +41,7 @@ def open_image(
         if found == "qcow2":
             return Qcow2Image(file, secret=secret, engine=engine)
         if format is not None:
-            raise ArgumentError(
-                f"format {format!r} is not one of {', '.join(READABLE_FORMATS)}"
-            )
+            raise ArgumentError(f"format {format!r} is not one of {', '.join(READABLE_FORMATS)}")
         raise UnsupportedFeatureError(
             f"images of format {found}", f"'{file.name}'; use format='raw' for its raw bytes"
         )

@@ -6,6 +6,7 @@ under the one key ``qcow2crypt``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +65,9 @@ class ImageInfo:
             result["encrypted"] = True
         if self.backing_file is not None:
             result["backing-filename"] = self.backing_file
+            full = _full_name(self.backing_file, self.name)
+            if full is not None:
+                result["full-backing-filename"] = full
         if self.backing_format is not None:
             result["backing-filename-format"] = self.backing_format
         if self.snapshots:
@@ -268,6 +272,13 @@ def _luks_dict(luks: Luks1Header) -> dict[str, Any]:
     if generator_hash:
         result["ivgen-hash-alg"] = generator_hash
     return result
+
+
+def _full_name(backing: str, image: str) -> str | None:
+    """Where a backing file lies; None for names with a protocol (``json:``, ``nbd://``)."""
+    if ":" in backing.partition("/")[0]:
+        return None
+    return os.path.join(os.path.dirname(image), backing)
 
 
 def _snapshot_dict(snapshot: Snapshot) -> dict[str, Any]:

@@ -6,7 +6,6 @@ end inside its last cluster, or before a table that would be all zero.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import threading
@@ -119,8 +118,8 @@ class HostFile:
             raise ValueError("the file is closed")
         with self._lock:
             file.seek(offset)
-            if isinstance(file, (io.RawIOBase, io.BufferedIOBase)) or hasattr(file, "readinto"):
-                return int(file.readinto(view) or 0)  # type: ignore[union-attr]
+            if hasattr(file, "readinto"):
+                return int(file.readinto(view) or 0)
             data = file.read(view.nbytes)
             view[: len(data)] = data
             return len(data)

@@ -40,9 +40,7 @@ class RawImage(Image):
                 hole = data - position
                 yield Extent(ExtentKind.UNALLOCATED, position, hole, HostOffset(position))
             if data < data_end:
-                yield Extent(
-                    ExtentKind.DATA, GuestOffset(data), data_end - data, HostOffset(data)
-                )
+                yield Extent(ExtentKind.DATA, GuestOffset(data), data_end - data, HostOffset(data))
             position = GuestOffset(data_end)
 
     def _next_data(self, position: int, end: int) -> tuple[int, int]:

@@ -30,39 +30,54 @@ LAYERS = (
     Layer("words", ("units", "errors", "_version")),
     # Not even the words: the textbook can be copied out and read alone.
     Layer("reference", ("reference.*",)),
-    Layer("engines", ("engines.*",), ("words", "reference"), ("Crypto",)),
+    Layer("engines", ("engines.*",), ("words", "reference")),
     Layer("crypt", ("crypt.*",), ("words", "reference", "engines")),
-    Layer("secret", ("secret",), ("words",)),
-    Layer("host file", ("image.hostfile",), ("words",)),
-    # Pure layouts: bytes in, frozen dataclass out.
+    # Each answers one small question, and knows no format and no cipher.
+    Layer("helpers", ("secret", "zeros"), ("words",)),
+    Layer("files", ("image.hostfile", "targetfile"), ("words",)),
+    # Pure layouts: bytes in, frozen dataclass out.  No file, no key.
     Layer(
         "layouts",
-        ("image.base", "image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
+        (
+            *("image.base", "image.qcow1", "image.luks1"),
+            *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
+            "image.qcow2.options",
+        ),
         ("words",),
     ),
-    # These know tables and never keys.
-    Layer("tables", ("image.qcow2.mapping",), ("words", "layouts", "host file")),
+    # These know tables, and never keys or guest bytes.
+    Layer(
+        "tables",
+        (
+            *("image.probe", "image.qcow2.structure", "image.qcow2.snapshots"),
+            *("image.qcow2.mapping", "image.qcow2.allocator"),
+        ),
+        ("words", "layouts", "files"),
+    ),
+    Layer("compression", ("image.qcow2.compressed",), ("words", "layouts"), ("backports.zstd",)),
     Layer(
         "images",
         ("image.*",),
-        ("words", "crypt", "secret", "host file", "layouts", "tables"),
-        ("backports.zstd",),
+        ("words", "crypt", "helpers", "files", "layouts", "tables", "compression"),
     ),
-    Layer("output", ("output",), ("words",), ("rich",)),
     Layer(
         "tasks",
-        ("convert", "demo"),
-        ("words", "reference", "crypt", "secret", "layouts", "images", "output"),
-        ("rich",),
+        ("convert", "plausible"),
+        ("words", "crypt", "helpers", "files", "layouts", "images"),
     ),
-    # The front door: what `import qcow2crypt` offers.
-    Layer("front door", ("__init__",), ("words", "secret", "layouts", "images", "tasks")),
+    # What `import qcow2crypt` offers.
+    Layer(
+        "front door",
+        ("__init__",),
+        ("words", "engines", "crypt", "layouts", "images", "tasks"),
+    ),
+    # Programs for people.  Nobody imports them.
     Layer(
         "command line",
-        ("cli.*", "__main__"),
+        ("cli.*", "__main__", "demo"),
         (
-            *("front door", "words", "reference", "engines", "crypt", "secret"),
-            *("layouts", "images", "output", "tasks"),
+            *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
+            *("images", "tasks"),
         ),
         ("rich",),
     ),

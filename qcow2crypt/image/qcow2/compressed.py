@@ -6,7 +6,10 @@ encrypted images too.  Source: the qcow2 document, "Compressed Clusters Descript
 
 from __future__ import annotations
 
+import importlib
+import sys
 import zlib
+from typing import Any
 
 from qcow2crypt.errors import UnsupportedFeatureError
 from qcow2crypt.image.qcow2.header import COMPRESSION_ZSTD
@@ -68,14 +71,11 @@ def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
     return plain
 
 
-def _zstd_module():  # type: ignore[no-untyped-def]
+def _zstd_module() -> Any:
     """compression.zstd of Python 3.14, or its backport; imported only where it is needed."""
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
-        from compression import zstd
+        return importlib.import_module(name)
     except ImportError:
-        try:
-            from backports import zstd
-        except ImportError:
-            feature = "zstd-compressed clusters: this Python has no zstd module"
-            raise UnsupportedFeatureError(feature, "pip install backports.zstd") from None
-    return zstd
+        feature = f"zstd-compressed clusters: there is no module {name}"
+        raise UnsupportedFeatureError(feature, f"pip install {name}") from None

@@ -8,7 +8,7 @@ package is not decided here: see ``reader.why_unreadable``.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.units import div_up
@@ -117,18 +117,21 @@ def parse_header(data: bytes) -> Header:
     if len(data) < needed:
         problem = "the file ends inside its header"
         raise _bad(problem, "file size", None, f"{len(data)} bytes", f"at least {needed} bytes")
-    fields = _V2.unpack_from(data)[1:]
-    header = Header(*fields) if version == 2 else _with_v3_fields(fields, data)
+    # A header shorter than a field that it may have reads as zero there.
+    header = _unpack(data.ljust(V3_LENGTH, b"\0"), version)
     for check in (_check_clusters, _check_features, _check_tables, _check_l1):
         check(header)
     return header
 
 
-def _with_v3_fields(fields: tuple[int, ...], data: bytes) -> Header:
-    incompatible, compatible, autoclear, order, length = _V3.unpack_from(data, V2_LENGTH)
-    present = length > _COMPRESSION_TYPE_AT and len(data) > _COMPRESSION_TYPE_AT
-    compression = data[_COMPRESSION_TYPE_AT] if present else COMPRESSION_DEFLATE
-    return Header(*fields, incompatible, compatible, autoclear, order, length, compression)
+def _unpack(data: bytes, version: int) -> Header:
+    names = [field.name for field in fields(Header)]
+    values = _V2.unpack_from(data)[1:]
+    if version == 3:
+        values += _V3.unpack_from(data, V2_LENGTH)
+        if values[-1] > _COMPRESSION_TYPE_AT:
+            values += (data[_COMPRESSION_TYPE_AT],)
+    return Header(**dict(zip(names, values, strict=False)))
 
 
 def _check_clusters(header: Header) -> None:

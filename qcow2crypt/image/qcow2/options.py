@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
-from qcow2crypt.image.qcow2.header import CLUSTER_BITS_MAX, CLUSTER_BITS_MIN
+from qcow2crypt.image.qcow2.header import (
+    CLUSTER_BITS_MAX,
+    CLUSTER_BITS_MIN,
+    COMPAT_LAZY_REFCOUNTS,
+    COMPRESSION_ZSTD,
+    CRYPT_AES,
+    Header,
+)
 
 DEFAULT_CLUSTER_SIZE = 65536
 
@@ -60,6 +67,18 @@ class Qcow2Options:
             if self.version == 2:
                 raise ArgumentError("refcount widths other than 16 need version 3")
             raise UnsupportedFeatureError(f"writing refcounts of {bits} bits", "16 is the default")
+
+    @classmethod
+    def like(cls, header: Header) -> Qcow2Options:
+        """The options that an image with this header was made with."""
+        return cls(
+            version=3 if header.version == 3 else 2,  # noqa: PLR2004 - the version
+            cluster_size=header.cluster_size,
+            encryption="aes" if header.crypt_method == CRYPT_AES else None,
+            lazy_refcounts=bool(header.compatible_features & COMPAT_LAZY_REFCOUNTS),
+            refcount_bits=header.refcount_bits,
+            compression_type="zstd" if header.compression_type == COMPRESSION_ZSTD else "zlib",
+        )
 
     @property
     def cluster_bits(self) -> int:

@@ -178,9 +178,7 @@ class Qcow2Writer:
     def _set_l2(self, index: int, host: int, clusters: int) -> None:
         size = self._cluster_size
         first = host | FLAG_COPIED
-        self._l2[index : index + clusters] = array(
-            "Q", range(first, first + clusters * size, size)
-        )
+        self._l2[index : index + clusters] = array("Q", range(first, first + clusters * size, size))
 
     def _need_l2(self, l1_index: int) -> None:
         if l1_index == self._l2_index:

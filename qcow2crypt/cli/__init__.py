@@ -1,0 +1,137 @@
+"""The command line: ``qcow2crypt info|create|convert|map``, in qemu-img's words.
+
+Chooses the command and turns every error into one line and an exit code: 0 for success, 1 for
+any error, as qemu-img does, 130 after Ctrl-C, 141 when the reader of the output went away.
+Commands are modules that are imported only when they are run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from qcow2crypt.cli.failures import UsageError
+from qcow2crypt.cli.options import HELP, Option, help_text, parse
+from qcow2crypt.cli.terminal import (
+    PROGRAM,
+    Console,
+    abandon_output,
+    flush_output,
+    write_line,
+)
+from qcow2crypt.errors import Qcow2CryptError
+
+COMMANDS = {
+    "info": ("qcow2crypt.cli.cmd_info", "describe an image, without its passphrase"),
+    "create": ("qcow2crypt.cli.cmd_create", "make an empty image"),
+    "convert": ("qcow2crypt.cli.cmd_convert", "copy a disk into a new image: decrypt, encrypt"),
+    "map": ("qcow2crypt.cli.cmd_map", "show which parts of a disk are stored, and where"),
+}
+"""Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+_ABOUT = """\
+Read, write and convert qcow2 disk images with QEMU's legacy AES encryption, in the words of
+qemu-img.
+
+  qcow2crypt info old.qcow2
+  qcow2crypt convert old.qcow2 disk.raw
+"""
+_GLOBAL_OPTIONS = (HELP, Option("version", "V", "version", about="show the version and exit"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (``sys.argv`` without the program if None) and give the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _run(words)
+        flush_output()
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        abandon_output()
+        return EXIT_BROKEN_PIPE
+    except Qcow2CryptError as error:
+        return _fail(_message(error, words), EXIT_ERROR)
+    except Exception as error:  # noqa: BLE001 - a fault of ours: one line, no traceback
+        return _fail(_fault(error), EXIT_ERROR)
+    return status
+
+
+def _run(words: list[str]) -> int:
+    if not words:
+        write_line(sys.stderr, _overview())
+        return EXIT_ERROR
+    if words[0].startswith("-"):
+        return _run_global(words)
+    command = words[0]
+    if command not in COMMANDS:
+        raise UsageError(f"there is no command '{_shown(command)}': {', '.join(COMMANDS)}")
+    module = import_module(COMMANDS[command][0])
+    if any(word in ("-h", "--help") for word in words[1:]):
+        Console().out(help_text(module.OPTIONS, module.USAGE, module.ABOUT))
+        return 0
+    arguments = parse(module.OPTIONS, words[1:], command=command)
+    if arguments.flag("help"):
+        Console().out(help_text(module.OPTIONS, module.USAGE, module.ABOUT))
+        return 0
+    status: int = module.run(arguments, Console(quiet=arguments.flag("quiet")))
+    return status
+
+
+def _run_global(words: list[str]) -> int:
+    arguments = parse(_GLOBAL_OPTIONS, words, command=PROGRAM)
+    if arguments.flag("version"):
+        from qcow2crypt import __version__
+
+        Console().out(f"{PROGRAM} {__version__}")
+        return 0
+    Console().out(_overview())
+    return 0
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<10}{about}" for name, (_, about) in COMMANDS.items())
+    usage = f"{PROGRAM} COMMAND [options] ..."
+    help_hint = f"'{PROGRAM} COMMAND --help' tells more about one command."
+    return f"{help_text(_GLOBAL_OPTIONS, usage, _ABOUT)}\n\ncommands:\n{rows}\n\n{help_hint}"
+
+
+def _shown(word: str) -> str:
+    from qcow2crypt.cli.terminal import printable
+
+    return printable(word)
+
+
+def _message(error: Qcow2CryptError, words: list[str]) -> str:
+    message = str(error)
+    if isinstance(error, UsageError):
+        command = f" {words[0]}" if words[0] in COMMANDS else ""
+        message += f"\nTry '{PROGRAM}{command} --help' for more information."
+    return message
+
+
+def _fault(error: Exception) -> str:
+    """What to say of an error that should not be: its kind, never its text, which may be secret."""
+    return (
+        f"this is a fault of {PROGRAM}, not of yours ({type(error).__name__}). Please report it, "
+        "with the text that QCOW2CRYPT_DEBUG=1 in the environment adds"
+    )
+
+
+def _fail(message: str, status: int) -> int:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        if os.environ.get("QCOW2CRYPT_DEBUG") == "1":
+            import traceback
+
+            traceback.print_exc()
+        write_line(sys.stderr, f"{PROGRAM}: {message}")
+    return status
