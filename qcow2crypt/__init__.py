@@ -62,7 +62,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module holds things of any type
     try:
         module_name, attribute = _PLACES[name]
     except KeyError:

@@ -81,9 +81,11 @@ def convert(
             with open_image(
                 target, secret=target_secret, format=target_format, engine=engine
             ) as existing:
-                _fill_existing(copy, image, existing, file, target_secret, engine)
+                _fill_existing(copy, image, existing, file, secret=target_secret, engine=engine)
         else:
-            writer = disk_writer(file, image.size, target_format, options, target_secret, engine)
+            writer = disk_writer(
+                file, image.size, target_format, options, secret=target_secret, engine=engine
+            )
             copy.run(image, writer, 0)
             writer.finish()
         file.commit()
@@ -95,6 +97,7 @@ def _fill_existing(
     image: Image,
     existing: Image,
     file: TargetFile,
+    *,
     secret: Secret,
     engine: str | None,
 ) -> None:
@@ -109,9 +112,9 @@ def _fill_existing(
         options = _options_of(existing)
         # QEMU ignores a passphrase for an image that is not encrypted; so do we.
         secret = secret if options.encryption else None
-        writer = disk_writer(file, existing.size, "qcow2", options, secret, engine)
+        writer = disk_writer(file, existing.size, "qcow2", options, secret=secret, engine=engine)
     else:
-        writer = disk_writer(file, existing.size, "raw", None, None, engine)
+        writer = disk_writer(file, existing.size, "raw", None, secret=None, engine=engine)
     copy.run(image, writer, 0)
     copy.run(existing, writer, image.size)
     writer.finish()

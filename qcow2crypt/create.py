@@ -46,7 +46,7 @@ def create(
     if not 0 <= size <= _SIZE_MAX:
         raise ArgumentError(f"an image size is 0 to {_SIZE_MAX} bytes, not {size}")
     with TargetFile(target) as file:
-        disk_writer(file, size, format, options, secret, engine).finish()
+        disk_writer(file, size, format, options, secret=secret, engine=engine).finish()
         file.commit()
 
 
@@ -55,6 +55,7 @@ def disk_writer(
     size: int,
     target_format: TargetFormat,
     options: Qcow2Options | None,
+    *,
     secret: Secret,
     engine: str | None,
 ) -> DiskWriter:

@@ -20,6 +20,7 @@ from qcow2crypt.cli.terminal import (
     Console,
     abandon_output,
     flush_output,
+    printable,
     write_line,
 )
 from qcow2crypt.errors import Qcow2CryptError
@@ -72,11 +73,8 @@ def _run(words: list[str]) -> int:
         return _run_global(words)
     command = words[0]
     if command not in COMMANDS:
-        raise UsageError(f"there is no command '{_shown(command)}': {', '.join(COMMANDS)}")
+        raise UsageError(f"there is no command '{printable(command)}': {', '.join(COMMANDS)}")
     module = import_module(COMMANDS[command][0])
-    if any(word in ("-h", "--help") for word in words[1:]):
-        Console().out(help_text(module.OPTIONS, module.USAGE, module.ABOUT))
-        return 0
     arguments = parse(module.OPTIONS, words[1:], command=command)
     if arguments.flag("help"):
         Console().out(help_text(module.OPTIONS, module.USAGE, module.ABOUT))
@@ -101,12 +99,6 @@ def _overview() -> str:
     usage = f"{PROGRAM} COMMAND [options] ..."
     help_hint = f"'{PROGRAM} COMMAND --help' tells more about one command."
     return f"{help_text(_GLOBAL_OPTIONS, usage, _ABOUT)}\n\ncommands:\n{rows}\n\n{help_hint}"
-
-
-def _shown(word: str) -> str:
-    from qcow2crypt.cli.terminal import printable
-
-    return printable(word)
 
 
 def _message(error: Qcow2CryptError, words: list[str]) -> str:

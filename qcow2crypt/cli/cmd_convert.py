@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import qcow2crypt
-from qcow2crypt.cli.createopts import CreateOptions, help_lines, read_create_options, wants_help
+from qcow2crypt.cli.createopts import help_lines, read_create_options, wants_help
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, check_encryption, check_format, name_image
 from qcow2crypt.cli.objects import SecretObject, read_objects
@@ -27,6 +27,7 @@ from qcow2crypt.cli.sizes import parse_number, parse_size
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
     OLD_ENCRYPTION,
+    TargetImage,
     new_image,
     warn_if_name_misleads,
     with_old_encryption,
@@ -70,15 +71,15 @@ OPTIONS = (
     QUIET,
     OLD_ENCRYPTION,
     FORCE_SHARE,
+    Option("n", "n", about="TARGET exists: keep its size and options, replace its content"),
+    Option("target-image-opts", name="target-image-opts", about="as --image-opts, with -n"),
+    Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     Option("m", "m", metavar="N", about="no effect on the result: how many requests QEMU runs"),
     Option("W", "W", about="no effect on the result: writing is in order"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
-    HELP,
     Option("c", "c", about="refused: compressed clusters cannot be written yet"),
-    Option("n", "n", refused="writing into an image that exists"),
-    Option("target-image-opts", name="target-image-opts", refused="it needs -n"),
-    Option("target-is-zero", name="target-is-zero", refused="it needs -n"),
+    HELP,
     Option("l", "l", metavar="SNAPSHOT", refused="reading a snapshot"),
     Option("s", "s", metavar="SNAPSHOT", refused="reading a snapshot"),
     Option("B", "B", metavar="FILE", refused="backing files"),
@@ -93,8 +94,8 @@ OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """The image to read and what opens it."""
+class _Opened:
+    """An image that exists, and what opens it."""
 
     name: ImageName
     secret: Passphrase
@@ -102,42 +103,106 @@ class _Source:
 
 def run(arguments: Arguments, console: Console) -> int:
     """Copy the disk.  Raises what the library raises."""
-    given_format = arguments.last("O")
-    format_name = check_format(given_format or "raw", what="-O")
     texts = arguments.all("o")
     if wants_help(texts):
-        for line in help_lines(format_name):
+        for line in help_lines(check_format(arguments.last("O") or "raw", what="-O")):
             console.out(line)
         return 0
     sparse_size = _sparse_size(arguments)
     _check_no_effect(arguments)
     mode = progress_mode(arguments)
     source_text, target_text = _two_names(arguments)
-    wanted = read_create_options(with_old_encryption(texts, arguments), format_name)
-    _check_compression(arguments, wanted)
     objects = read_objects(arguments.all("object"), console)
-    path = name_image(target_text, image_opts=False, given_format=None).path
-    source = _source(source_text, arguments, objects, console)
-    warn_if_name_misleads(path, given_format, console)
-    if wanted.size is not None:
-        console.warn("-o size has no effect: the new disk is as large as the source")
-    target = new_image(
-        path, wanted, arguments, ("target-secret",), objects=objects, console=console
+    if arguments.flag("n"):
+        target = _existing_target(target_text, arguments, objects, console)
+    else:
+        target = _new_target(target_text, arguments, objects, console)
+    source = _opened(
+        name_image(
+            source_text,
+            image_opts=arguments.flag("image-opts"),
+            given_format=arguments.last("format"),
+        ),
+        "secret",
+        arguments,
+        objects,
+        console,
     )
     _look_at_source(source, console)
     with progress(mode, "convert") as report:
         qcow2crypt.convert(
             source.name.path,
-            path,
+            target.path,
             source_format=source.name.format,
-            target_format=format_name,
+            target_format=target.format,
             secret=source.secret,
             target_secret=target.secret,
             options=target.options,
+            into_existing=arguments.flag("n"),
             sparse_size=sparse_size,
             progress=report,
         )
     return 0
+
+
+def _new_target(
+    text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
+) -> TargetImage:
+    """A target that is to be made, from -O and -o."""
+    for key in ("target-image-opts", "target-is-zero"):
+        if arguments.flag(key):
+            raise CommandError(f"--{key} needs -n: it is about a target that exists")
+    given_format = arguments.last("O")
+    format_name = check_format(given_format or "raw", what="-O")
+    texts = with_old_encryption(arguments.all("o"), arguments)
+    wanted = read_create_options(texts, format_name)
+    _check_compression(arguments, encrypted=wanted.encrypted)
+    path = name_image(text, image_opts=False, given_format=None).path
+    warn_if_name_misleads(path, given_format, console)
+    if wanted.size is not None:
+        console.warn("-o size has no effect: the new disk is as large as the source")
+    return new_image(path, wanted, arguments, ("target-secret",), objects=objects, console=console)
+
+
+def _existing_target(
+    text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
+) -> TargetImage:
+    """A target that exists (-n), from its own options or -O."""
+    if arguments.flag("o") or arguments.flag("e"):
+        raise CommandError("-o has no effect on an image that exists (-n): leave it out")
+    _check_compression(arguments, encrypted=False)
+    image_opts = arguments.flag("target-image-opts")
+    given_format = arguments.last("O")
+    name = name_image(
+        text,
+        image_opts=image_opts,
+        given_format=given_format if image_opts else given_format or "raw",
+    )
+    if name.read_only:
+        raise CommandError(f"'{name.shown}' is the target, but read-only=on is given")
+    opened = _opened(name, "target-secret", arguments, objects, console)
+    found = name.format or qcow2crypt.info(name.path).format
+    format_name = check_format(found, what="the target's format")
+    if not image_opts:
+        warn_if_name_misleads(name.path, given_format, console)
+    return TargetImage(name.path, format_name, None, opened.secret)
+
+
+def _opened(
+    name: ImageName,
+    prefix: str,
+    arguments: Arguments,
+    objects: dict[str, SecretObject],
+    console: Console,
+) -> _Opened:
+    """Join an image that exists with its passphrase; without one it will be asked for."""
+    given = given_passphrase(
+        arguments, (prefix,), key_secret=name.key_secret, objects=objects, console=console
+    )
+    if name.encrypt_format is not None:
+        check_encryption(name, qcow2crypt.info(name.path, format=name.format).as_dict())
+    prompt = PromptedPassphrase(name.shown, f"--{prefix}", new=False, console=console)
+    return _Opened(name, given or prompt)
 
 
 def _two_names(arguments: Arguments) -> tuple[str, str]:
@@ -150,24 +215,7 @@ def _two_names(arguments: Arguments) -> tuple[str, str]:
     return source, target
 
 
-def _source(
-    text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
-) -> _Source:
-    name = name_image(
-        text,
-        image_opts=arguments.flag("image-opts"),
-        given_format=arguments.last("format"),
-    )
-    given = given_passphrase(
-        arguments, ("secret",), key_secret=name.key_secret, objects=objects, console=console
-    )
-    if name.encrypt_format is not None:
-        check_encryption(name, qcow2crypt.info(name.path, format=name.format).as_dict())
-    prompt = PromptedPassphrase(name.shown, "--secret", new=False, console=console)
-    return _Source(name, given or prompt)
-
-
-def _look_at_source(source: _Source, console: Console) -> None:
+def _look_at_source(source: _Opened, console: Console) -> None:
     """Open the source once before the work: a wrong passphrase should be seen now, not at the end.
 
     Raises what opening raises.  What reading raises is left to the conversion, which says where.
@@ -211,12 +259,12 @@ def _check_no_effect(arguments: Arguments) -> None:
                 raise CommandError(f"-{key} is one of {', '.join(_CACHE_MODES)}")
 
 
-def _check_compression(arguments: Arguments, wanted: CreateOptions) -> None:
+def _check_compression(arguments: Arguments, *, encrypted: bool) -> None:
     if not arguments.flag("c"):
         return
-    if wanted.encrypted:
+    if encrypted:
         raise CommandError(
-            "-c: compression and encryption are not supported at the same time, by qemu-img "
-            "neither: leave one of them out"
+            "-c: compression and encryption are not supported at the same time, nor are they by "
+            "qemu-img; leave one of them out"
         )
     raise CommandError("-c: compressed clusters cannot be written yet; leave it out")

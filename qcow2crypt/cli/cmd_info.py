@@ -30,7 +30,7 @@ OPTIONS = (
     source_format("the format of FILE; without it the first bytes decide"),
     OUTPUT,
     Option(
-        "chain", name="backing-chain", about="print a list; an image with a backing file is refused"
+        "chain", name="backing-chain", about="print a list (images with a backing file are refused)"
     ),
     OBJECT,
     IMAGE_OPTS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemuopts import escape_value, parse_bool, parse_options, split_options
@@ -17,6 +17,7 @@ from qcow2crypt.cli.terminal import printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
+    from qcow2crypt.create import TargetFormat
 
 _UINT64_MAX = 2**64 - 1
 
@@ -69,14 +70,15 @@ _LUKS_ONLY = frozenset(
 _RAW_NAMES = ("size", "preallocation", "nocow", "extent_size_hint")
 TABLES = {"qcow2": _QCOW2, "raw": {name: _QCOW2[name] for name in _RAW_NAMES}}
 
-_VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+_VERSIONS: dict[str, Literal[2, 3]] = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+_COMPRESSION_TYPES: dict[str, Literal["zlib", "zstd"]] = {"zlib": "zlib", "zstd": "zstd"}
 
 
 @dataclass(frozen=True, slots=True)
 class CreateOptions:
     """What ``-o`` asks for.  ``given`` holds the options as they were typed, later ones winning."""
 
-    format: str
+    format: TargetFormat
     given: dict[str, str]
 
     @property
@@ -105,6 +107,11 @@ class CreateOptions:
             raise CommandError(
                 f"-o compat: '{printable(compat)}' is neither 0.10 (v2) nor 1.1 (v3)"
             )
+        compression_type = get("compression_type", "zlib")
+        if compression_type not in _COMPRESSION_TYPES:
+            raise CommandError(
+                f"-o compression_type: '{printable(compression_type)}' is neither zlib nor zstd"
+            )
         return Qcow2Options(
             version=_VERSIONS[compat],
             cluster_size=parse_size(get("cluster_size", "64k"), what="-o cluster_size"),
@@ -113,7 +120,7 @@ class CreateOptions:
             refcount_bits=parse_number(
                 get("refcount_bits", "16"), what="-o refcount_bits", smallest=1, largest=64
             ),
-            compression_type=get("compression_type", "zlib"),
+            compression_type=_COMPRESSION_TYPES[compression_type],
         )
 
     def described(self, size: int) -> str:
@@ -151,7 +158,7 @@ def help_lines(format_name: str) -> list[str]:
     return lines
 
 
-def read_create_options(texts: Sequence[str], format_name: str) -> CreateOptions:
+def read_create_options(texts: Sequence[str], format_name: TargetFormat) -> CreateOptions:
     """Take the ``-o`` values apart, joined in order.  Raises CommandError."""
     for text in texts:
         if not text or text.startswith(",") or _ends_in_comma(text):

@@ -10,19 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemujson import parse_object
 from qcow2crypt.cli.qemuopts import parse_bool, parse_options
 from qcow2crypt.cli.terminal import printable
 
+if TYPE_CHECKING:
+    from qcow2crypt.create import TargetFormat
+
 FORMATS = ("qcow2", "raw")
 """The formats of this package, in qemu-img's words."""
 
-_OTHER_FORMATS = frozenset(
-    "bochs cloop dmg luks parallels qcow qed vdi vhdx vmdk vpc vvfat".split()
-)
+_OTHER_FORMATS = re.compile("bochs|cloop|dmg|luks|parallels|qcow|qed|vdi|vhdx|vmdk|vpc|vvfat")
 _PROTOCOL = re.compile(
     r"(fat|ftps?|gluster(?:\+\w+)?|https?|iscsi|iser|nbd(?:\+\w+)?|nfs|nvme|rbd|ssh|tftp|vxhs"
     r"|blkdebug|blklogwrites|blkverify|null-aio|null-co|quorum|sheepdog):"
@@ -65,11 +66,13 @@ class ImageName:
         return printable(self.path)
 
 
-def check_format(name: str, *, what: str) -> str:
+def check_format(name: str, *, what: str) -> TargetFormat:
     """``name`` if this package knows the format.  Raises CommandError with the list."""
-    if name in FORMATS:
-        return name
-    reason = "is not supported yet" if name in _OTHER_FORMATS else "is unknown"
+    if name == "qcow2":
+        return "qcow2"
+    if name == "raw":
+        return "raw"
+    reason = "is not supported yet" if _OTHER_FORMATS.fullmatch(name) else "is unknown"
     raise CommandError(f"{what} '{printable(name)}' {reason}; supported: {', '.join(FORMATS)}")
 
 
@@ -140,7 +143,7 @@ def _from_options(text: str, options: dict[str, str], what: str, given: str | No
 def _check_rest(key: str, what: str) -> None:
     if _NO_EFFECT.fullmatch(key):
         return
-    first = key.split(".")[0]
+    first = key.partition(".")[0]
     if first in _NOT_YET:
         raise CommandError(f"{what}: '{printable(key)}' is not supported yet ({_NOT_YET[first]})")
     raise CommandError(f"{what}: unknown option '{printable(key)}'")

@@ -29,7 +29,7 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/\n]*[=\n]*")
 
 @dataclass(frozen=True, slots=True)
 class SecretObject:
-    """One ``--object secret``.  ``from_file`` tells that a newline at its end may be an accident."""
+    """One ``--object secret``.  In one ``from_file`` a newline at the end may be an accident."""
 
     id: str
     value: bytes = field(repr=False)

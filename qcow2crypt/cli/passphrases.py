@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TypeAlias
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.objects import SecretObject, is_qemu_text
@@ -26,10 +27,8 @@ from qcow2crypt.cli.terminal import Console, printable
 AES_KEY_BYTES = 16
 
 
-class Passphrase(Protocol):
-    """What this module hands to the library as a secret."""
-
-    def __call__(self) -> bytes: ...
+Passphrase: TypeAlias = Callable[[], bytes]
+"""What this module hands to the library as a secret."""
 
 
 @dataclass(slots=True)
@@ -173,14 +172,20 @@ def given_passphrase(
                 f"there is no secret with the id '{printable(key_secret)}'; "
                 f"add --object secret,id={printable(key_secret)},file=PATH"
             )
-        value = secret.text_bytes()
-        value = strip_newline(value) if strip and secret.from_file else value
-        return GivenPassphrase(f"secret '{secret.id}'", value, secret.from_file, console)
+        data = secret.text_bytes()
+        return GivenPassphrase(
+            f"secret '{secret.id}'",
+            strip_newline(data) if strip and secret.from_file else data,
+            from_file=secret.from_file,
+            console=console,
+        )
     if not found:
         return None
     option, kind, text = found[0]
-    value = _read(kind, text, option)
-    return GivenPassphrase(option, strip_newline(value) if strip else value, True, console)
+    data = _read(kind, text, option)
+    return GivenPassphrase(
+        option, strip_newline(data) if strip else data, from_file=True, console=console
+    )
 
 
 def _read(kind: str, text: str, option: str) -> bytes:

@@ -11,9 +11,9 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.options import Arguments, Option
@@ -32,10 +32,8 @@ PROGRESS_OPTIONS = (
 )
 
 
-class Report(Protocol):
-    """What the library calls: bytes done, bytes in all."""
-
-    def __call__(self, done: int, total: int, /) -> None: ...
+Report: TypeAlias = Callable[[int, int], None]
+"""What the library calls: bytes done, bytes in all."""
 
 
 class _Display(Protocol):
@@ -142,7 +140,7 @@ def progress_mode(arguments: Arguments) -> str:
     if arguments.flag("quiet"):
         return "none"
     on_terminal = sys.stderr.isatty()
-    if word == "json" or word == "none":
+    if word in {"json", "none"}:
         return word
     if word == "bar" or arguments.flag("p"):
         return "bar" if on_terminal else "plain"

@@ -41,7 +41,7 @@ def read_secret_fd(number: str, *, what: str) -> bytes:
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise CommandError(f"{what} takes the number of an open file descriptor")
     try:
-        with open(int(number), "rb", closefd=False) as file:  # noqa: PTH123 - no path
+        with open(int(number), "rb", closefd=False) as file:
             value = file.read(_LONGEST + 1)
     except OSError as error:
         raise CommandError(

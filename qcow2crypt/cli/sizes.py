@@ -54,14 +54,14 @@ def _parse_decimal(text: str) -> int | None:
     if len(whole.lstrip("0")) > 20:
         return 10**20 * factor
     digits = (fraction or "0")[:30]
-    part, scale = int(digits), 10 ** len(digits)
+    part, scale = int(digits), int("1" + "0" * len(digits))
     if part and factor == 1:
         return None
     return int(whole) * factor + (2 * part * factor + scale) // (2 * scale)
 
 
 def _factor(suffix: str) -> int:
-    return 1024 ** _SUFFIXES.index(suffix.lower()) if suffix else 1
+    return 1 << 10 * _SUFFIXES.index(suffix.lower()) if suffix else 1
 
 
 def parse_number(text: str, *, what: str, smallest: int, largest: int) -> int:

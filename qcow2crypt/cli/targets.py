@@ -22,15 +22,18 @@ from qcow2crypt.cli.terminal import Console, printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
+    from qcow2crypt.create import TargetFormat
 
 OLD_ENCRYPTION = Option("e", "e", about="old word for -o encrypt.format=aes")
 CREATE_OPTIONS = Option("o", "o", metavar="OPTIONS", about="what the new image is like; -o help")
 
 
 @dataclass(frozen=True, slots=True)
-class NewImage:
-    """A target in the library's words.  ``options`` is None for raw."""
+class TargetImage:
+    """A target in the library's words.  ``options`` is None for raw and for one that exists."""
 
+    path: str
+    format: TargetFormat
     options: Qcow2Options | None
     secret: Passphrase | None
 
@@ -43,7 +46,7 @@ def new_image(
     *,
     objects: dict[str, SecretObject],
     console: Console,
-) -> NewImage:
+) -> TargetImage:
     """Join -o with the passphrase that goes with it.
 
     A passphrase without a word about encryption is an error, encryption without a passphrase a
@@ -58,13 +61,14 @@ def new_image(
                 f"a passphrase for '{printable(path)}' is given ({given.origin}), but no "
                 "encryption: add -O qcow2 -o encrypt.format=aes (for create: -f qcow2)"
             )
-        return NewImage(wanted.library_options() if wanted.format == "qcow2" else None, None)
+        options = wanted.library_options() if wanted.format == "qcow2" else None
+        return TargetImage(path, wanted.format, options, None)
     if given is not None:
         check_new(given.value, given.origin)
     secret = given or PromptedPassphrase(
         printable(path), f"--{prefixes[0]}", new=True, console=console
     )
-    return NewImage(wanted.library_options(), secret)
+    return TargetImage(path, wanted.format, wanted.library_options(), secret)
 
 
 def with_old_encryption(texts: list[str], arguments: Arguments) -> list[str]:

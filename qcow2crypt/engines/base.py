@@ -12,6 +12,7 @@ Follows FIPS-197 (AES) and NIST SP 800-38A, section 6.2 (CBC).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from qcow2crypt.errors import ArgumentError
@@ -53,7 +54,8 @@ class Engine(Protocol):
     """One way to do AES.  ``name`` is the word that chooses it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name in the table of engines."""
 
     def expand_key(self, key: bytes) -> ExpandedKey:
         """Make the key schedule.  ``key`` has 16, 24 or 32 bytes, else ArgumentError."""
@@ -113,6 +115,12 @@ def check_blocks(src: ReadBuffer, dst: WriteBuffer) -> int:
     if rest:
         raise ArgumentError(f"{length} bytes are not whole blocks of {BLOCK_SIZE} bytes")
     return count
+
+
+def pieces(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut ``count`` things into pieces of at most ``most``: the first and the end of each."""
+    for first in range(0, count, most):
+        yield first, min(first + most, count)
 
 
 def _check_pair(src: ReadBuffer, dst: WriteBuffer) -> int:

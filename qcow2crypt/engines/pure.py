@@ -14,15 +14,14 @@ Not constant-time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from qcow2crypt.engines import pure_block, pure_rows
-from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_run
+from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_run, pieces
 from qcow2crypt.reference.aes import set_encrypt_key
 from qcow2crypt.units import BLOCK_SIZE, ReadBuffer, WriteBuffer
 
 # Measured with benchmarks/engines.py; speed changes little around these values.
-_FEW_BLOCKS = 5  # up to here, one block after the other is faster than rows
+_FEW_BLOCKS = 3  # up to here, one block after the other is faster than rows
 _PIECE_BLOCKS = 2048  # independent blocks worked on at once: 32 KiB
 _PIECE_SECTORS = 1024  # sectors encrypted at once
 _SCHEDULES_KEPT = 4  # of half a MiB at most
@@ -50,7 +49,7 @@ class PureKey:
         count = check_run(ivs, src, dst, sector_size)
         iv_view, source, target = byte_view(ivs), byte_view(src), byte_view(dst)
         work = self._encrypt_in_turn if count <= _FEW_BLOCKS else self._encrypt_side_by_side
-        for first, end in _pieces(count, _PIECE_SECTORS):
+        for first, end in pieces(count, _PIECE_SECTORS):
             place = slice(first * sector_size, end * sector_size)
             piece_ivs = bytes(iv_view[first * BLOCK_SIZE : end * BLOCK_SIZE])
             target[place] = work(piece_ivs, bytes(source[place]), sector_size)
@@ -61,7 +60,7 @@ class PureKey:
         """Decrypt every sector of ``src`` into ``dst``."""
         count = check_run(ivs, src, dst, sector_size)
         iv_view, source, target = byte_view(ivs), byte_view(src), byte_view(dst)
-        for first, end in _pieces(count, max(1, _PIECE_BLOCKS * BLOCK_SIZE // sector_size)):
+        for first, end in pieces(count, max(1, _PIECE_BLOCKS * BLOCK_SIZE // sector_size)):
             place = slice(first * sector_size, end * sector_size)
             piece_ivs = bytes(iv_view[first * BLOCK_SIZE : end * BLOCK_SIZE])
             target[place] = self._decrypt(piece_ivs, bytes(source[place]), sector_size)
@@ -72,7 +71,7 @@ class PureKey:
         source, target = byte_view(src), byte_view(dst)
         # Blocks on their own are sectors of one block with IVs of zeros.
         work = self._encrypt_in_turn if count <= _FEW_BLOCKS else self._encrypt_side_by_side
-        for first, end in _pieces(count, _PIECE_BLOCKS):
+        for first, end in pieces(count, _PIECE_BLOCKS):
             place = slice(first * BLOCK_SIZE, end * BLOCK_SIZE)
             data = bytes(source[place])
             target[place] = work(bytes(len(data)), data, BLOCK_SIZE)
@@ -142,9 +141,3 @@ class PureEngine:
 def load() -> PureEngine:
     """The engine.  It works everywhere."""
     return PureEngine()
-
-
-def _pieces(count: int, step: int) -> Iterator[tuple[int, int]]:
-    """First and end of each piece of at most ``step`` out of ``count``."""
-    for first in range(0, count, step):
-        yield first, min(first + step, count)

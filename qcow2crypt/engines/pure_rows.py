@@ -65,7 +65,7 @@ def join(rows: Sequence[bytes], unit: int) -> bytearray:
     return data
 
 
-def _transpose(matrix: bytes, width: int) -> bytes:
+def _transpose(matrix: bytes | bytearray, width: int) -> bytes:
     """Turn a matrix, given line by line, so that its columns become its lines."""
     height = len(matrix) // width
     if width <= height:

@@ -13,12 +13,14 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.units import GuestOffset, HostOffset
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
     from qcow2crypt.image.describe import ImageInfo
 
 _READALL_STEP = 1 << 20
@@ -103,7 +105,7 @@ class Image(io.RawIOBase):
         """Size of the guest disk in bytes, a multiple of 512."""
         return self._size
 
-    def preadinto(self, buffer: Any, offset: int) -> int:
+    def preadinto(self, buffer: WriteableBuffer, offset: int) -> int:
         """Read guest bytes at ``offset`` into ``buffer``; returns how many (short at the end).
 
         Thread-safe.  Raises ArgumentError, MappingError, CompressedDataError, SourceError.
@@ -150,7 +152,7 @@ class Image(io.RawIOBase):
         self._check_open()
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read at the cursor into ``buffer`` and move the cursor; 0 at the end."""
         with self._cursor_lock:
             count = self.preadinto(buffer, self._position)

@@ -6,8 +6,8 @@ under the one key ``qcow2crypt``.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qcow2crypt.errors import FormatError
@@ -185,11 +185,11 @@ def _specific(structure: Structure) -> dict[str, Any]:
     header = structure.header
     zstd = header.compression_type == hdr.COMPRESSION_ZSTD
     result: dict[str, Any] = {
-        "compat": "0.10" if header.version == 2 else "1.1",  # noqa: PLR2004 - the version
+        "compat": "0.10" if header.version == 2 else "1.1",
         "compression-type": "zstd" if zstd else "zlib",
         "refcount-bits": header.refcount_bits,
     }
-    if header.version == 2:  # noqa: PLR2004 - the version
+    if header.version == 2:
         return result
     result["lazy-refcounts"] = bool(header.compatible_features & hdr.COMPAT_LAZY_REFCOUNTS)
     result["corrupt"] = bool(header.incompatible_features & hdr.INCOMPAT_CORRUPT)
@@ -278,7 +278,7 @@ def _full_name(backing: str, image: str) -> str | None:
     """Where a backing file lies; None for names with a protocol (``json:``, ``nbd://``)."""
     if ":" in backing.partition("/")[0]:
         return None
-    return os.path.join(os.path.dirname(image), backing)
+    return str(Path(image).parent / backing)
 
 
 def _snapshot_dict(snapshot: Snapshot) -> dict[str, Any]:

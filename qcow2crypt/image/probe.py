@@ -21,7 +21,7 @@ _OTHER_MAGICS = (
 
 
 def probe(file: HostFile) -> str:
-    """The format in qemu-img's words: ``qcow2``, ``qcow``, ``luks``, ... and ``raw`` for the rest."""
+    """The format in qemu-img's words: ``qcow2``, ``qcow``, ``luks``, ...; ``raw`` is the rest."""
     start = file.pread(min(_PROBED_BYTES, file.size), 0)
     if start.startswith(_QCOW_MAGIC):
         return "qcow" if start[4:8] == b"\0\0\0\x01" else "qcow2"

@@ -14,8 +14,8 @@ nothing else:
     5  sectors.py   from a passphrase to a key, from a disk to sectors: the whole story
 
 To watch it work, pass a function as ``watch``.  It is given a small record of every IV, round
-and CBC step; ``print`` will do.  Nothing is shown unless asked for, but what is shown is secret:
-round states and plaintext.  Round keys are in ``AesKey.rd_key``.
+and CBC step; ``print`` will do.  Nothing is shown unless asked for.  What is shown is secret:
+plaintext and round states.  The round keys are in ``AesKey.rd_key``.
 
 >>> key = passphrase_to_key("hunter2")
 >>> def watch(seen):
@@ -36,7 +36,7 @@ from __future__ import annotations
 from .aes import AesKey, RoundState, decrypt, encrypt, set_decrypt_key, set_encrypt_key
 from .ivgen import IV_GENERATORS, essiv, iv_generator, plain, plain64
 from .modes import CbcStep, cbc_decrypt, cbc_encrypt
-from .sectors import SectorIv, decrypt_sectors, encrypt_sectors, passphrase_to_key
+from .sectors import SectorIv, Watcher, decrypt_sectors, encrypt_sectors, passphrase_to_key
 
 __all__ = [
     "IV_GENERATORS",
@@ -44,6 +44,7 @@ __all__ = [
     "CbcStep",
     "RoundState",
     "SectorIv",
+    "Watcher",
     "cbc_decrypt",
     "cbc_encrypt",
     "decrypt",

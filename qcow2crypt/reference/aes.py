@@ -23,10 +23,10 @@ column after MixColumns is 5f726415:
 The way back is the *equivalent inverse cipher* of section 5.3.5: the same shape with the inverse
 tables, rows turning right, and round keys that went through InvMixColumns beforehand.
 
-Knows blocks and keys; knows no modes, IVs or sectors.  Follows FIPS-197.  Function names and
-structure are those of the classic aes.c that QEMU once had (there two rounds to a loop pass, and
-error numbers in place of ValueError).  Table look-ups take a time that depends on the data:
-this code leaks its key to whoever can measure that.
+Knows blocks and keys; knows no modes, IVs or sectors.  Follows FIPS-197 (2001).  The functions
+are named and built like those of the classic aes.c that QEMU once had; there a loop pass did two
+rounds, and numbers stood for errors.  Table look-ups take a time that depends on the data: this
+code leaks its key to whoever can measure that.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class RoundState:
 
     ``step`` is "input", "start" or "output" when encrypting; "iinput", "istart" or "ioutput"
     when decrypting, and then the values are those listed as EQUIVALENT INVERSE CIPHER.
-    ``state`` has 16 bytes.  ``str()`` gives the line as the appendix prints it.
+    ``state`` has 16 bytes.  The steps inside a round are one table look-up here and show nothing
+    in between.  ``str()`` gives the line as the appendix prints it.
     """
 
     round: int
@@ -88,6 +89,13 @@ def _look_up(table: tuple[int, ...], a: int, b: int, c: int, d: int) -> int:
     )
 
 
+def _columns(block: bytes) -> tuple[int, ...]:
+    """The four words of a block."""
+    if len(block) != BLOCK_SIZE:
+        raise ValueError(f"an AES block has {BLOCK_SIZE} bytes, not {len(block)}")
+    return _STATE.unpack(block)
+
+
 def set_encrypt_key(user_key: bytes, bits: int) -> AesKey:
     """The key schedule for ``encrypt`` (KeyExpansion, section 5.2).
 
@@ -108,8 +116,9 @@ def set_encrypt_key(user_key: bytes, bits: int) -> AesKey:
         temp = words[i - 1]
         if i % nk == 0:
             temp = rotate_right(temp, 24)  # RotWord: one byte to the left
-            temp = _look_up(Te4, temp, temp, temp, temp) ^ rcon[i // nk - 1]  # SubWord
-        elif nk == 8 and i % nk == 4:
+            temp = _look_up(Te4, temp, temp, temp, temp)  # SubWord
+            temp ^= rcon[i // nk - 1]
+        elif nk == 8 and i % nk == 4:  # long keys have one more SubWord half way
             temp = _look_up(Te4, temp, temp, temp, temp)
         words.append(words[i - nk] ^ temp)
     return AesKey(tuple(words), rounds)
@@ -118,8 +127,9 @@ def set_encrypt_key(user_key: bytes, bits: int) -> AesKey:
 def set_decrypt_key(user_key: bytes, bits: int) -> AesKey:
     """The key schedule for ``decrypt``: round keys in reverse, the inner ones through imc.
 
-    InvMixColumns is linear.  Done to the state and to the round key, it may come before
-    AddRoundKey; that lets decryption use tables (section 5.3.5).  Raises as ``set_encrypt_key``.
+    InvMixColumns is linear, so it may come before AddRoundKey if the round key goes through it
+    too.  Then it stands next to InvSubBytes, and the two can be one table (section 5.3.5).
+    Raises as ``set_encrypt_key``.
     """
     key = set_encrypt_key(user_key, bits)
     words: list[int] = []
@@ -139,7 +149,7 @@ def encrypt(block: bytes, key: AesKey, watch: RoundWatcher | None = None) -> byt
     >>> block.hex()  # appendix C.1
     '69c4e0d86a7b0430d8cdb78070b4c55a'
     """
-    s0, s1, s2, s3 = _open(block)
+    s0, s1, s2, s3 = _columns(block)
     rk = key.rd_key
     if watch is not None:
         watch(RoundState(0, "input", block))
@@ -181,7 +191,7 @@ def decrypt(block: bytes, key: AesKey, watch: RoundWatcher | None = None) -> byt
     >>> block.hex()
     '00112233445566778899aabbccddeeff'
     """
-    s0, s1, s2, s3 = _open(block)
+    s0, s1, s2, s3 = _columns(block)
     rk = key.rd_key
     if watch is not None:
         watch(RoundState(0, "iinput", block))
@@ -208,11 +218,3 @@ def decrypt(block: bytes, key: AesKey, watch: RoundWatcher | None = None) -> byt
     if watch is not None:
         watch(RoundState(key.rounds, "ioutput", output))
     return output
-
-
-def _open(block: bytes) -> tuple[int, int, int, int]:
-    """The four columns of a block."""
-    if len(block) != BLOCK_SIZE:
-        raise ValueError(f"an AES block has {BLOCK_SIZE} bytes, not {len(block)}")
-    s0, s1, s2, s3 = _STATE.unpack(block)
-    return s0, s1, s2, s3

@@ -47,7 +47,7 @@ def essiv(key: bytes, hash_name: str = "sha256") -> IvGenerator:
     """The ESSIV generator for ``key``: plain64, encrypted under the hash of the key.
 
     The length of the digest chooses the AES: with SHA-256 it is AES-256, whatever ``key`` has.
-    Raises ValueError for a hash that is not known or whose digest has not 16, 24 or 32 bytes.
+    Raises ValueError for a hash that is not known, or whose digest is not 16, 24 or 32 bytes.
     """
     digest = hashlib.new(hash_name, key)
     if digest.digest_size * 8 not in ROUNDS:

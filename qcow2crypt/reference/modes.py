@@ -40,11 +40,24 @@ class CbcStep:
 CbcWatcher = Callable[[RoundState | CbcStep], None]
 
 
+def _blocks(data: bytes, iv: bytes) -> list[bytes]:
+    """``data`` cut into blocks, once it and the IV are known to have the right length."""
+    if len(data) % BLOCK_SIZE:
+        raise ValueError(f"{len(data)} bytes are not whole blocks of {BLOCK_SIZE} bytes")
+    if len(iv) != BLOCK_SIZE:
+        raise ValueError(f"an IV has {BLOCK_SIZE} bytes, not {len(iv)}")
+    return [data[i : i + BLOCK_SIZE] for i in range(0, len(data), BLOCK_SIZE)]
+
+
+def _xor(a: bytes, b: bytes) -> bytes:
+    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(BLOCK_SIZE, "big")
+
+
 def cbc_encrypt(data: bytes, key: AesKey, iv: bytes, watch: CbcWatcher | None = None) -> bytes:
     """Encrypt whole blocks with a schedule of ``set_encrypt_key``.
 
     ``watch`` sees the rounds of each block, then its CbcStep.  Raises ValueError when ``data``
-    is not a multiple of 16 bytes or ``iv`` has not 16 bytes.
+    is not a multiple of 16 bytes long or ``iv`` is not 16 bytes long.
     """
     message, previous = bytearray(), iv
     for index, plaintext in enumerate(_blocks(data, iv)):
@@ -78,16 +91,3 @@ def cbc_decrypt(data: bytes, key: AesKey, iv: bytes, watch: CbcWatcher | None = 
         message += plaintext
         previous = ciphertext
     return bytes(message)
-
-
-def _blocks(data: bytes, iv: bytes) -> list[bytes]:
-    """``data`` cut into blocks, once it and the IV are known to have the right length."""
-    if len(data) % BLOCK_SIZE:
-        raise ValueError(f"{len(data)} bytes are not whole blocks of {BLOCK_SIZE} bytes")
-    if len(iv) != BLOCK_SIZE:
-        raise ValueError(f"an IV has {BLOCK_SIZE} bytes, not {len(iv)}")
-    return [data[i : i + BLOCK_SIZE] for i in range(0, len(data), BLOCK_SIZE)]
-
-
-def _xor(a: bytes, b: bytes) -> bytes:
-    return (int.from_bytes(a, "big") ^ int.from_bytes(b, "big")).to_bytes(BLOCK_SIZE, "big")

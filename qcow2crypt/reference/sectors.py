@@ -57,6 +57,24 @@ def passphrase_to_key(passphrase: str | bytes) -> bytes:
     return bytes(passphrase[:KEY_SIZE]).ljust(KEY_SIZE, b"\0")
 
 
+def _sectors(
+    data: bytes, first_sector: int, sector_size: int, generate: IvGenerator, watch: Watcher | None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Each sector of ``data`` with its IV; everything is checked before the first one."""
+    if sector_size <= 0 or sector_size % BLOCK_SIZE:
+        raise ValueError(f"sector size {sector_size} is not a positive multiple of {BLOCK_SIZE}")
+    count, rest = divmod(len(data), sector_size)
+    if rest:
+        raise ValueError(f"{len(data)} bytes are not whole sectors of {sector_size} bytes")
+    if not 0 <= first_sector <= SECTOR_NUMBER_MAX - max(count - 1, 0):
+        raise ValueError(f"{count} sectors from {first_sector} on are not all in 0 to 2**64 - 1")
+    for index in range(count):
+        iv = generate(first_sector + index)
+        if watch is not None:
+            watch(SectorIv(first_sector + index, iv))
+        yield data[index * sector_size : (index + 1) * sector_size], iv
+
+
 def encrypt_sectors(
     data: Data,
     first_sector: int,
@@ -104,21 +122,3 @@ def decrypt_sectors(
     schedule, generate = set_decrypt_key(key, 8 * len(key)), iv_generator(ivgen, key)
     sectors = _sectors(bytes(data), first_sector, sector_size, generate, watch)
     return b"".join(cbc_decrypt(sector, schedule, iv, watch) for sector, iv in sectors)
-
-
-def _sectors(
-    data: bytes, first_sector: int, sector_size: int, generate: IvGenerator, watch: Watcher | None
-) -> Iterator[tuple[bytes, bytes]]:
-    """Each sector of ``data`` with its IV; everything is checked before the first one."""
-    if sector_size <= 0 or sector_size % BLOCK_SIZE:
-        raise ValueError(f"sector size {sector_size} is not a positive multiple of {BLOCK_SIZE}")
-    count, rest = divmod(len(data), sector_size)
-    if rest:
-        raise ValueError(f"{len(data)} bytes are not whole sectors of {sector_size} bytes")
-    if not 0 <= first_sector <= SECTOR_NUMBER_MAX - max(count - 1, 0):
-        raise ValueError(f"{count} sectors from {first_sector} on are not all in 0 to 2**64 - 1")
-    for index in range(count):
-        iv = generate(first_sector + index)
-        if watch is not None:
-            watch(SectorIv(first_sector + index, iv))
-        yield data[index * sector_size : (index + 1) * sector_size], iv

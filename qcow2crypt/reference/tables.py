@@ -8,7 +8,7 @@ rules the 256 bytes are a field, GF(2^8): every byte but 0 has an inverse.
 All tables follow from that.  Two numbers below are given and not derived: the polynomial, and
 the constant of the S-box.  The table names are those of the classic table AES (QEMU's aes.c).
 
-Knows no key and no data.  Follows FIPS-197, sections 4 and 5.
+Knows no key and no data.  Follows FIPS-197 (2001), sections 4 and 5.
 """
 
 from __future__ import annotations

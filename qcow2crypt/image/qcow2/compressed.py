@@ -71,7 +71,7 @@ def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
     return plain
 
 
-def _zstd_module() -> Any:
+def _zstd_module() -> Any:  # noqa: ANN401 - one of two modules with one face
     """compression.zstd of Python 3.14, or its backport; imported only where it is needed."""
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:

@@ -72,7 +72,7 @@ class Qcow2Options:
     def like(cls, header: Header) -> Qcow2Options:
         """The options that an image with this header was made with."""
         return cls(
-            version=3 if header.version == 3 else 2,  # noqa: PLR2004 - the version
+            version=3 if header.version == 3 else 2,
             cluster_size=header.cluster_size,
             encryption="aes" if header.crypt_method == CRYPT_AES else None,
             lazy_refcounts=bool(header.compatible_features & COMPAT_LAZY_REFCOUNTS),

@@ -79,7 +79,7 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
             vm_clock_nanoseconds=clock,
             vm_state_size=extras[0] if extras else vm_size,
             disk_size=extras[1] if len(extras) > 1 else header.size,
-            icount=extras[2] if len(extras) > 2 else None,  # noqa: PLR2004 - the third field
+            icount=extras[2] if len(extras) > 2 else None,
         )
         offset = align_up(offset + _SNAPSHOT.size + length, 8)
 
@@ -91,7 +91,7 @@ def read_bitmaps(file: HostFile, pointer: BitmapsPointer) -> Iterator[Bitmap]:
     for number in range(pointer.count):
         fixed = _BITMAP.unpack(_read(file, offset, _BITMAP.size, limit, f"bitmap {number}"))
         _, _, flags, kind, granularity_bits, name_length, extra = fixed
-        if kind != _BITMAP_TYPE or granularity_bits > 63:  # noqa: PLR2004 - a 64-bit shift
+        if kind != _BITMAP_TYPE or granularity_bits > 63:
             raise HeaderError(
                 "bitmap directory entry is not valid",
                 field=f"bitmap {number}: type and granularity bits",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2.header import (
@@ -18,7 +19,6 @@ from qcow2crypt.image.qcow2.header import (
     Header,
     parse_header,
 )
-from qcow2crypt.errors import HeaderError
 
 _KIND_INCOMPATIBLE = 0
 

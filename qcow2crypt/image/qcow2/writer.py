@@ -206,7 +206,7 @@ class Qcow2Writer:
             self._write(self._zeros(end, tail), host + data.nbytes)
 
     def _zeros(self, position: int, length: int) -> ReadBuffer:
-        zeros = bytes(length)
+        zeros: ReadBuffer = bytes(length)
         if self._cipher is None:
             return zeros
         return self._cipher.encrypt(zeros, guest_sector(GuestOffset(position)))

@@ -1,0 +1,167 @@
+"""Which engines are there, which of them work here, and which one is taken.
+
+>>> from qcow2crypt import engines
+>>> engines.names()
+('pycryptodome', 'pure', 'reference')
+>>> engines.get("pure").name
+'pure'
+
+Without a name the environment variable QCOW2CRYPT_ENGINE chooses, and without that the fastest
+engine that works here.  A name that is given is kept to: there is no silent way to another engine.
+
+To add an engine is to add a row to the table below; its module is imported when it is asked for,
+not before.  Knows engines by name only, nothing of how they work.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+
+from qcow2crypt.engines.base import Engine, ExpandedKey
+from qcow2crypt.errors import ArgumentError, EngineUnavailableError
+
+__all__ = [
+    "AUTO",
+    "ENVIRONMENT_VARIABLE",
+    "Engine",
+    "EngineStatus",
+    "ExpandedKey",
+    "available",
+    "get",
+    "names",
+    "status",
+]
+
+ENVIRONMENT_VARIABLE = "QCOW2CRYPT_ENGINE"
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """How it stands with one engine.  ``reason`` tells why not, "" where ``available``."""
+
+    name: str
+    available: bool
+    reason: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One engine.
+
+    ``module``     has a function ``load()`` that gives the Engine
+    ``needs``      what must be there for the module to be imported, for messages
+    ``automatic``  may be taken without being asked for by name
+    ``variants``   the name may go on after a colon, as in "name:variant"; then ``load(variant)``
+                   gets what stands there, "" for none, and raises EngineUnavailableError for one
+                   that it does not have
+    """
+
+    name: str
+    module: str
+    summary: str
+    needs: str = ""
+    automatic: bool = True
+    variants: bool = False
+
+
+# In order of preference: fastest first.
+_TABLE: tuple[_Row, ...] = (
+    _Row(
+        "pycryptodome",
+        "qcow2crypt.engines.pycryptodome",
+        "AES in C from the package pycryptodome, many sectors to a call",
+        needs="the package pycryptodome (pip install pycryptodome)",
+    ),
+    _Row(
+        "pure",
+        "qcow2crypt.engines.pure",
+        "standard library only, many sectors at a time; not constant-time",
+    ),
+    _Row(
+        "reference",
+        "qcow2crypt.engines.reference",
+        "the textbook, to compare with; very slow, not constant-time",
+        automatic=False,
+    ),
+)
+
+_loaded: dict[str, Engine] = {}
+
+
+def names() -> tuple[str, ...]:
+    """All engines, in order of preference, whether or not they work here."""
+    return tuple(row.name for row in _TABLE)
+
+
+def available() -> tuple[str, ...]:
+    """The engines that work here, in order of preference."""
+    return tuple(engine.name for engine in status() if engine.available)
+
+
+def status() -> tuple[EngineStatus, ...]:
+    """How it stands with each engine, in order of preference.  Tries to load all of them."""
+    return tuple(_status(row) for row in _TABLE)
+
+
+def get(engine: str | Engine | None = None) -> Engine:
+    """The engine of this name; an Engine is given back as it is.
+
+    None is what QCOW2CRYPT_ENGINE says, and without that "auto": the fastest that works here.
+    Raises EngineUnavailableError for a name that is not known or cannot run here; the message
+    says why and lists those that can.  Raises ArgumentError for anything that is no engine.
+    """
+    if isinstance(engine, str):
+        return _get(engine, origin="")
+    if engine is None:
+        chosen = os.environ.get(ENVIRONMENT_VARIABLE, "")
+        return _get(
+            chosen or AUTO, f" (the environment variable {ENVIRONMENT_VARIABLE} asks for it)"
+        )
+    if not hasattr(engine, "expand_key"):
+        raise ArgumentError(f"an engine is chosen by name, not by {type(engine).__name__}")
+    return engine
+
+
+def _get(name: str, origin: str) -> Engine:
+    """The engine ``name``.  ``origin`` tells in messages who wants it."""
+    wanted = [row.name for row in _TABLE if row.automatic] if name == AUTO else [name]
+    reasons = []
+    for candidate in wanted:
+        found = _engine_or_reason(candidate)
+        if not isinstance(found, str):
+            return found
+        reasons.append(found)
+    working = ", ".join(available())
+    raise EngineUnavailableError(
+        name, f"{'; '.join(reasons)}{origin}; engines that work here: {working}"
+    )
+
+
+def _engine_or_reason(name: str) -> Engine | str:
+    """The engine ``name``, made at its first use, or why there is none."""
+    if name in _loaded:
+        return _loaded[name]
+    base, colon, variant = name.partition(":")
+    row = next((row for row in _TABLE if row.name == base), None)
+    if row is None:
+        return "there is no engine of this name"
+    if colon and not row.variants:
+        return f"the engine '{base}' has no variants"
+    try:
+        module = import_module(row.module)
+        engine: Engine = module.load(variant) if row.variants else module.load()
+    except (ImportError, OSError) as error:  # OSError: a C library that cannot be loaded
+        return f"it needs {row.needs}: {error}"
+    except EngineUnavailableError as error:
+        return error.reason
+    return _loaded.setdefault(name, engine)
+
+
+def _status(row: _Row) -> EngineStatus:
+    found = _engine_or_reason(row.name)
+    reason = found if isinstance(found, str) else ""
+    return EngineStatus(row.name, available=not reason, reason=reason, summary=row.summary)
