@@ -234,7 +234,8 @@ def _look_at_source(source: _Opened, console: Console) -> None:
         console.warn(
             f"with this passphrase '{source.name.shown}' does not look like a disk: no partition "
             "table, no file system, nothing but noise. Legacy AES cannot tell a wrong passphrase: "
-            "compare it letter by letter, look for a newline at its end or another keyboard layout"
+            "compare it letter by letter, look for a newline at its end or another keyboard "
+            "layout. (A disk that the guest itself encrypted looks like this too)"
         )
 
 

@@ -36,6 +36,25 @@ def info_lines(info: Mapping[str, Any]) -> Iterator[str]:
     if specific:
         yield "Format specific information:"
         yield from nested_lines(specific.get("data", {}), 1)
+    yield from _remark_lines(info.get("qcow2crypt", {}))
+
+
+_ENCRYPTION = {
+    "aes": "AES-128-CBC, legacy: qemu-system refuses it, qemu-img and qcow2crypt convert it",
+    "luks": "LUKS, version 1",
+}
+
+
+def _remark_lines(remarks: Mapping[str, Any]) -> Iterator[str]:
+    """What qemu-img does not say: what the encryption is, and what cannot be read and why."""
+    encryption = remarks.get("encryption")
+    lines = [] if encryption is None else [f"encryption: {_ENCRYPTION.get(encryption, encryption)}"]
+    lines += [f"note: {finding}" for finding in remarks.get("findings", ())]
+    lines += [f"cannot be read yet: {reason}" for reason in remarks.get("why-unreadable", ())]
+    if lines:
+        yield "Remarks of qcow2crypt:"
+    for line in lines:
+        yield f"    {printable(line)}"
 
 
 def _backing_lines(info: Mapping[str, Any]) -> Iterator[str]:

@@ -74,7 +74,11 @@ def load() -> ReferenceEngine:
 
 
 def _each_sector(
-    mode: Callable[[bytes, bytes], bytes], ivs: ReadBuffer, src: ReadBuffer, dst: WriteBuffer, *,
+    mode: Callable[[bytes, bytes], bytes],
+    ivs: ReadBuffer,
+    src: ReadBuffer,
+    dst: WriteBuffer,
+    *,
     sector_size: int,
 ) -> None:
     """Put every sector, with its IV, through ``mode``; it is read whole before it is written."""
