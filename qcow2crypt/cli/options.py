@@ -106,7 +106,9 @@ def parse(table: Sequence[Option], words: Sequence[str], *, command: str) -> Arg
     try:
         pairs, operands = getopt.gnu_getopt(list(words), letters, names)
     except getopt.GetoptError as error:
-        raise UsageError(_explain(table, error.opt, command)) from None
+        # getopt names -o and --o alike; its text, in whatever language, tells them apart.
+        long = f"--{error.opt}" in error.msg
+        raise UsageError(_explain(table, error.opt, command, long=long)) from None
     by_spelling = {f"-{o.letter}": o for o in table if o.letter}
     by_spelling |= {f"--{o.name}": o for o in table if o.name}
     values: dict[str, list[str]] = {}
@@ -118,9 +120,9 @@ def parse(table: Sequence[Option], words: Sequence[str], *, command: str) -> Arg
     return Arguments(values, tuple(operands))
 
 
-def _explain(table: Sequence[Option], name: str, command: str) -> str:
+def _explain(table: Sequence[Option], name: str, command: str, *, long: bool) -> str:
     """Why getopt refused ``name``, in words of our own (its own are translated)."""
-    if len(name) == 1:
+    if not long:
         option = next((o for o in table if o.letter == name), None)
         spelling = f"-{name}"
     else:

@@ -53,11 +53,11 @@ def _parse_decimal(text: str) -> int | None:
     # Longer numbers are far above every limit, and int() is slow or refuses thousands of digits.
     if len(whole.lstrip("0")) > 20:
         return 10**20 * factor
-    digits = (fraction or "0")[:30]
-    part, scale = int(digits), int("1" + "0" * len(digits))
+    # In floating point, as qemu-img computes it: a size must not depend on the tool.
+    part = float(f"0.{fraction or 0}")
     if part and factor == 1:
         return None
-    return int(whole) * factor + (2 * part * factor + scale) // (2 * scale)
+    return int(whole) * factor + int(part * factor + 0.5)
 
 
 def _factor(suffix: str) -> int:
@@ -69,7 +69,7 @@ def parse_number(text: str, *, what: str, smallest: int, largest: int) -> int:
 
     Raises CommandError, which begins with ``what``.
     """
-    match = re.fullmatch(r"\s*\+?(?:0x([0-9a-fA-F]{1,16})|0([0-7]{0,22})|([0-9]{1,20}))", text)
+    match = re.fullmatch(r"\s*\+?(?:0x([0-9a-fA-F]{1,16})|0([0-7]{0,22})|([1-9][0-9]{0,19}))", text)
     if match is None:
         raise CommandError(f"{what}: this is not a number from {smallest} to {largest}")
     hexadecimal, octal, decimal = match.groups()

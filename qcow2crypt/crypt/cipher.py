@@ -36,8 +36,8 @@ class SectorCipher:
     ('34d4fd9fcba0bd00d4dd20b205ecfd50', 'a8e621fec06b3bdafd61a650fadf29a4')
     >>> cipher.decrypt(secret, first_sector=1) == bytes(512)
     True
-    >>> cipher
-    <SectorCipher plain64, sectors of 512 bytes, engine 'pycryptodome'>
+    >>> SectorCipher(bytes(32), iv_generator="essiv:sha256", engine="pure")
+    <SectorCipher essiv:sha256, sectors of 512 bytes, engine 'pure'>
 
     A wrong key is no error: nothing in the data could tell, so other bytes come out.
 

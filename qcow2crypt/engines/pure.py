@@ -32,7 +32,8 @@ class PureKey:
 
     def __init__(self, key: bytes) -> None:
         check_key(key)
-        words = set_encrypt_key(bytes(key), 8 * len(key)).rd_key
+        key = bytes(key)
+        words = set_encrypt_key(key, 8 * len(key)).rd_key
         self._round_keys = tuple(
             struct.pack(">4I", *words[i : i + 4]) for i in range(0, len(words), 4)
         )

@@ -94,6 +94,15 @@ def test_sector_then_rounds_then_step(run: Run) -> None:
     assert [record.index for record in seen if isinstance(record, CbcStep)] == [0, 1, 0, 1]
 
 
+def test_records_hold_bytes_of_their_own() -> None:
+    """Not views: what a watcher keeps must not change with the caller's buffer."""
+    seen: list[Seen] = []
+    encrypt_sectors(memoryview(bytearray(512)), 0, KEY, watch=seen.append)
+    for record in seen:
+        values = [getattr(record, field.name) for field in dataclasses.fields(record)]
+        assert all(isinstance(value, (bytes, int, str)) for value in values)
+
+
 def test_the_iv_shown_is_the_iv_used() -> None:
     seen: list[Seen] = []
     encrypt_sectors(bytes(512), 9, KEY, ivgen="essiv:sha256", watch=seen.append)

@@ -66,6 +66,21 @@ def test_libraries_notice_a_wrong_case_even_when_digests_fit(copy: Path, name: s
     ]
 
 
+def test_libraries_notice_a_wrong_chain(copy: Path) -> None:
+    document = json.loads((copy / "cavp-cbc-mct.json").read_text("utf-8"))
+    document["chains"][3]["output"] = "00" * 16
+    (copy / "cavp-cbc-mct.json").write_text(make_vectors.canonical(document), "utf-8")
+    name = document["chains"][3]["id"]
+    assert f"cavp-cbc-mct.json: {name} does not end in its output" in make_vectors.problems({})
+
+
+def test_measured_bytes_are_compared(copy: Path) -> None:
+    document = json.loads((copy / "sectors.json").read_text("utf-8"))
+    document["measured"][1]["offset"] -= 16
+    (copy / "sectors.json").write_text(make_vectors.canonical(document), "utf-8")
+    assert any("was measured otherwise" in problem for problem in make_vectors.problems({}))
+
+
 def test_the_schema_notices_a_strange_field(copy: Path) -> None:
     document = json.loads((copy / "sectors.json").read_text("utf-8"))
     document["cases"][0]["colour"] = "blue"

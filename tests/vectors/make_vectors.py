@@ -7,7 +7,7 @@
     ... --check --fips197-text FILE                       compare with the printed FIPS-197 as well
 
 A check looks at form, schema and digests, builds again all that it can, and asks two libraries
-about every case.  PROVENANCE.md tells where the sources come from.
+about every case and chain.  PROVENANCE.md tells where the sources come from.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def problems(built: dict[str, Document]) -> list[str]:
         if len({case["id"] for case in cases}) != len(cases):
             found.append(f"{path.name}: an id is there twice")
         found += [f"{path.name}: {problem}" for problem in _wrong_cases(cases)]
+        found += [f"{path.name}: {problem}" for problem in _wrong_chains(document)]
         by_id = {case["id"]: case for case in cases}
         found += [
             f"{path.name}: {row['case']} was measured otherwise at {row['offset']}"
@@ -132,6 +133,15 @@ def _wrong_cases(cases: list[Document]) -> Iterator[str]:
             yield f"{case['id']} does not encrypt to its ciphertext"
         if two_libraries.decrypt(key, iv, ciphertext) != plaintext:
             yield f"{case['id']} does not decrypt to its plaintext"
+
+
+def _wrong_chains(document: Document) -> Iterator[str]:
+    for chain in document.get("chains", []):
+        key, iv, block = (bytes.fromhex(chain[name]) for name in ("key", "iv", "input"))
+        encrypting = chain["direction"] == "encrypt"
+        output = two_libraries.monte_carlo(key, iv, block, encrypting=encrypting)
+        if output.hex() != chain["output"]:
+            yield f"{chain['id']} does not end in its output"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -36,3 +36,20 @@ def decrypt(key: bytes, iv: bytes | None, ciphertext: bytes) -> bytes:
     one = AES.new(key, AES.MODE_ECB) if iv is None else AES.new(key, AES.MODE_CBC, iv=iv)
     other = decryptor.update(ciphertext) + decryptor.finalize()
     return _agreed(one.decrypt(ciphertext), other, "a decryption")
+
+
+def monte_carlo(key: bytes, iv: bytes, block: bytes, *, encrypting: bool) -> bytes:
+    """The last block of a Monte Carlo chain for CBC (AESAVS, section 6.4), by both libraries.
+
+    Of 1000 blocks each has the ciphertext before as its IV, so the chain is one long message;
+    and each takes as its input the output of the step before the last, at first the IV.
+    """
+    cipher = Cipher(algorithms.AES(key), modes.CBC(iv))
+    one = AES.new(key, AES.MODE_CBC, iv=iv)
+    other = cipher.encryptor() if encrypting else cipher.decryptor()
+    previous = iv
+    for _ in range(1000):
+        output = one.encrypt(block) if encrypting else one.decrypt(block)
+        _agreed(output, other.update(block), "a chain")
+        block, previous = previous, output
+    return output

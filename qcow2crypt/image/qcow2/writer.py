@@ -92,6 +92,7 @@ class Qcow2Writer:
         self._allocator.restart()
         self._l2 = array("Q", bytes(cluster_size))
         self._l2_index = -1
+        self._scratch = bytearray()
         self._end = 0
         self._position = 0
 
@@ -108,7 +109,10 @@ class Qcow2Writer:
             raise ArgumentError(f"guest offset {end:#x} is beyond the disk of {self.size} bytes")
         self._position = end
         if self._cipher is not None:
-            view = memoryview(self._cipher.encrypt(view, guest_sector(offset)))
+            if len(self._scratch) != view.nbytes:
+                self._scratch = bytearray(view.nbytes)
+            self._cipher.encrypt_into(view, self._scratch, guest_sector(offset))
+            view = memoryview(self._scratch)
         position: int = offset
         while position < end:
             length = end - position

@@ -1,0 +1,22 @@
+"""What the comparisons with qemu-img share: a place to work and a maker of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from oracles.qemu_img import QemuImg
+from support.differential import Case, NewCase, scratch_home
+
+
+@pytest.fixture(scope="session")
+def new_case(
+    qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewCase]:
+    """Makes a ``Case``; of the whole session, so that hypothesis may call it many times."""
+    with (
+        scratch_home(tmp_path_factory.mktemp("differential")) as home,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("QCOW2CRYPT_DEBUG", "1")  # a fault of ours then shows where it is
+        yield lambda: Case(qemu_img, home)
