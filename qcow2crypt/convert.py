@@ -13,19 +13,21 @@ from typing import TypeAlias
 from qcow2crypt.create import DiskWriter, Target, TargetFormat, disk_writer
 from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
 from qcow2crypt.image import open_image
-from qcow2crypt.image.base import Image
+from qcow2crypt.image.base import Extent, Image
 from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
-from qcow2crypt.units import SECTOR_SIZE, GuestOffset
+from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE, data_runs
 
 Progress: TypeAlias = Callable[[int, int], None]
 
 _PIECE = 2 << 20
 """qemu-img reads so much at a time; where its requests begin decides where clusters go."""
+_L2_SLICE = 4096
+"""It follows an extent only as far as so many bytes of an L2 table map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +164,31 @@ class _Copy:
             if extent.reads_as_zero and self._sparse_size:
                 yield extent.guest_offset, extent.length, True
                 continue
-            end = extent.guest_offset + extent.length
-            for offset in range(extent.guest_offset, end, _PIECE):
-                yield GuestOffset(offset), min(_PIECE, end - offset), False
+            for first, end in _requests(image, extent):
+                for offset in range(first, end, _PIECE):
+                    yield GuestOffset(offset), min(_PIECE, end - offset), False
 
     def _tell(self, done: int) -> None:
         if self._progress:
             self._progress(done, self.total)
+
+
+def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
+    """Cut an extent where qemu-img begins anew: its zeros and clusters are found per request.
+
+    In a qcow2 source that is where a slice of an L2 table ends, and before a last part cluster.
+    """
+    start: int = extent.guest_offset
+    end = start + extent.length
+    if not isinstance(image, Qcow2Image):
+        yield start, end
+        return
+    header = image.structure.header
+    reach = header.l2_entries * min(header.cluster_size, _L2_SLICE)
+    whole_clusters = align_down(image.size, header.cluster_size)
+    while start < end:
+        stop = min(align_down(start, reach) + reach, end)
+        if start < whole_clusters < stop:
+            stop = whole_clusters
+        yield start, stop
+        start = stop

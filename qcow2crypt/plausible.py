@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from qcow2crypt.image.base import ExtentKind, Image
-from qcow2crypt.units import SECTOR_SIZE
+from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE
 
 HEAD_LENGTH = 64 << 10
 """How many guest bytes are looked at, in bytes."""
@@ -84,11 +84,25 @@ def is_noise(sector: bytes) -> bool:
     return len(set(sector)) >= _NOISE_VALUES_MIN
 
 
+def is_fill(sector: bytes) -> bool:
+    """Whether 512 bytes are what decrypting zeros gives, with any key.
+
+    QEMU's preallocation leaves zeros in the file, and CBC makes of them one block over and over.
+    """
+    block = sector[BLOCK_SIZE : 2 * BLOCK_SIZE]
+    return len(set(block)) > 1 and sector[BLOCK_SIZE:] == block * (len(sector) // BLOCK_SIZE - 1)
+
+
 def _stored_sectors(image: Image) -> Iterator[bytes]:
-    """Sectors that were decrypted, in guest order: zeros and compressed clusters are not."""
+    """Sectors that tell something, in guest order.
+
+    Zeros and compressed clusters were not decrypted, and what preallocation left is no data.
+    """
     for extent in islice(image.extents(), _EXTENTS_MAX):
         if extent.kind is not ExtentKind.DATA:
             continue
         data = image.pread(min(extent.length, HEAD_LENGTH), extent.guest_offset)
         for start in range(0, len(data) - SECTOR_SIZE + 1, SECTOR_SIZE):
-            yield data[start : start + SECTOR_SIZE]
+            sector = data[start : start + SECTOR_SIZE]
+            if not is_fill(sector):
+                yield sector

@@ -17,7 +17,7 @@ from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.units import ReadBuffer
 
 PART_SUFFIX = ".qcow2crypt-part"
-_NAME_MAX = 200
+_NAME_BYTES_MAX = 200
 
 
 class TargetFile:
@@ -30,20 +30,27 @@ class TargetFile:
     """
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
-        self.name = os.fspath(target)
-        if not isinstance(self.name, str):
-            raise ArgumentError("a target is named by a str or PathLike[str]")
-        self._path = os.path.realpath(self.name)
         self._fd = -1
         self._part = ""
-        mode = self._check_target()
+        name = os.fspath(target) if isinstance(target, os.PathLike) else target
+        if not isinstance(name, str):
+            raise ArgumentError("a target is named by a str or PathLike[str]")
+        self.name = name
+        try:
+            self._path = os.path.realpath(name)
+            mode = self._check_target()
+        except ValueError as error:  # a NUL character, or one that file names cannot have
+            raise TargetError(f"cannot write {name!r}: {error}") from error
         folder, base = os.path.split(self._path)
-        unique = f".{base[:_NAME_MAX]}.{os.urandom(4).hex()}{PART_SUFFIX}"
+        # A limit on bytes, as file systems have; half a character at the cut does no harm.
+        short = os.fsdecode(os.fsencode(base)[:_NAME_BYTES_MAX])
+        unique = f".{short}.{os.urandom(4).hex()}{PART_SUFFIX}"
         part = os.path.join(folder, unique)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            self._fd = os.open(part, flags, 0o666)
+            # Never open to more people than the target is, not even for a moment.
+            self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode)

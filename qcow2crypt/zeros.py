@@ -28,7 +28,7 @@ def data_runs(
         yield 0, length
         return
     unit = max(SECTOR_SIZE, 1 << (sparse_size.bit_length() - 1))
-    zeros = bytes(unit)
+    zeros = bytes(min(unit, length))
     start = last = -1
     position = 0
     while position < length:

@@ -52,7 +52,9 @@ def make_run(seed: int, count: int, *, key_size: int = 16, sector_size: int = 51
 
 def keys() -> st.SearchStrategy[bytes]:
     """AES keys of all three sizes."""
-    return st.sampled_from((16, 24, 32)).flatmap(lambda size: st.binary(min_size=size, max_size=size))
+    return st.sampled_from((16, 24, 32)).flatmap(
+        lambda size: st.binary(min_size=size, max_size=size)
+    )
 
 
 @st.composite
@@ -63,9 +65,7 @@ def runs(draw: st.DrawFn, max_bytes: int = 1 << 16, max_count: int = 129) -> Run
     edges = [count for count in RUN_LENGTHS if count <= most]
     count = draw(st.one_of(st.sampled_from(edges), st.integers(0, most)))
     key_size = draw(st.sampled_from((16, 24, 32)))
-    return make_run(
-        draw(st.integers(0, 2**32)), count, key_size=key_size, sector_size=sector_size
-    )
+    return make_run(draw(st.integers(0, 2**32)), count, key_size=key_size, sector_size=sector_size)
 
 
 def sector_numbers(count: int = 1) -> st.SearchStrategy[int]:

@@ -102,7 +102,7 @@ def _overview() -> str:
 
 
 def _message(error: Qcow2CryptError, words: list[str]) -> str:
-    message = str(error)
+    message = printable(str(error))  # an image may have put its own text into it
     if isinstance(error, UsageError):
         command = f" {words[0]}" if words[0] in COMMANDS else ""
         message += f"\nTry '{PROGRAM}{command} --help' for more information."

@@ -65,7 +65,7 @@ OPTIONS = (
         "S",
         "S",
         metavar="SIZE",
-        about="leave out runs of zeros of this size or more (default 4k; 0: store all)",
+        about="leave out runs of zeros of this size (default 4k; 0: store all)",
     ),
     *PROGRESS_OPTIONS,
     QUIET,
@@ -201,7 +201,9 @@ def _opened(
     )
     if name.encrypt_format is not None:
         check_encryption(name, qcow2crypt.info(name.path, format=name.format).as_dict())
-    prompt = PromptedPassphrase(name.shown, f"--{prefix}", new=False, console=console)
+    prompt = PromptedPassphrase(
+        name.shown, f"--{prefix}", new=False, console=console, objects=objects
+    )
     return _Opened(name, given or prompt)
 
 

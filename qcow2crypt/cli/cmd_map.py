@@ -24,7 +24,6 @@ from qcow2crypt.cli.options import (
     Option,
     source_format,
 )
-from qcow2crypt.cli.passphrases import given_passphrase
 from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.terminal import Console
 
@@ -59,14 +58,12 @@ def run(arguments: Arguments, console: Console) -> int:
     limit = None if length is None else parse_size(length, what="--max-length")
     if len(arguments.operands) != 1:
         raise UsageError("map takes the name of one image")
-    objects = read_objects(arguments.all("object"), console)
+    read_objects(arguments.all("object"), console)
     name = name_image(
         arguments.operands[0],
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    # As with qemu-img, a secret that is named must exist, though nothing is decrypted here.
-    given_passphrase(arguments, (), key_secret=name.key_secret, objects=objects, console=console)
     with qcow2crypt.open(name.path, _NO_PASSPHRASE, format=name.format) as image:
         end = image.size if limit is None else min(image.size, start + limit)
         encrypted = bool(image.info().as_dict().get("encrypted"))

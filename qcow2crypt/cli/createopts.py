@@ -67,7 +67,7 @@ _LUKS_ONLY = frozenset(
         "ivgen-hash-alg",
     )
 )
-_RAW_NAMES = ("size", "preallocation", "nocow", "extent_size_hint")
+_RAW_NAMES = ("size", "nocow", "preallocation", "extent_size_hint")
 TABLES = {"qcow2": _QCOW2, "raw": {name: _QCOW2[name] for name in _RAW_NAMES}}
 
 _VERSIONS: dict[str, Literal[2, 3]] = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
@@ -117,9 +117,7 @@ class CreateOptions:
             cluster_size=parse_size(get("cluster_size", "64k"), what="-o cluster_size"),
             encryption="aes" if self.encrypted else None,
             lazy_refcounts=parse_bool(get("lazy_refcounts", "off"), what="-o lazy_refcounts"),
-            refcount_bits=parse_number(
-                get("refcount_bits", "16"), what="-o refcount_bits", smallest=1, largest=64
-            ),
+            refcount_bits=_parse_refcount_bits(get("refcount_bits", "16")),
             compression_type=_COMPRESSION_TYPES[compression_type],
         )
 
@@ -132,8 +130,14 @@ class CreateOptions:
                 continue
             if row.kind == "size" and name != "size":
                 value = str(parse_size(value, what=f"-o {name}"))
+            elif row.kind == "number":
+                value = str(_parse_refcount_bits(value))
             words.append(f"{name}={escape_value(printable(value))}")
         return " ".join(words)
+
+
+def _parse_refcount_bits(text: str) -> int:
+    return parse_number(text, what="-o refcount_bits", smallest=1, largest=64)
 
 
 _TRUE = ("on", "yes", "true", "y")

@@ -35,14 +35,15 @@ class SecretObject:
     value: bytes = field(repr=False)
     from_file: bool
 
-    def text_bytes(self) -> bytes:
-        """The passphrase.  Raises CommandError when it is no UTF-8 text, which QEMU demands."""
-        if not is_qemu_text(self.value):
-            raise CommandError(
-                f"the data of secret '{self.id}' is not valid UTF-8 without NUL, which --object "
-                "secret demands; --secret-file takes raw bytes, for an old key that is not UTF-8"
-            )
-        return self.value
+    @property
+    def problem(self) -> str:
+        """Why QEMU would not use this secret, or nothing."""
+        if is_qemu_text(self.value):
+            return ""
+        return (
+            f"the data of secret '{self.id}' is not valid UTF-8 without NUL, which --object "
+            "secret demands; --secret-file takes raw bytes, for an old key that is not UTF-8"
+        )
 
 
 def is_qemu_text(value: bytes) -> bool:
@@ -70,7 +71,7 @@ def read_objects(texts: Iterable[str], console: Console) -> dict[str, SecretObje
 
 def _read_object(text: str, console: Console) -> SecretObject:
     if text.startswith("{"):
-        options = parse_object(text, what="--object")
+        options = parse_object(text, what="--object", texts_only=True)
     else:
         options = parse_options(text, what="--object", implied_key="qom-type")
     kind = options.get("qom-type")

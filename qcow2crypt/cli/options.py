@@ -151,5 +151,5 @@ def help_text(table: Sequence[Option], usage: str, about: str) -> str:
         lines.append(f"{spelling:<30}{option.about}")
     refused = [f"-{o.letter}" if o.letter else f"--{o.name}" for o in table if o.refused]
     if refused:
-        lines += ["", f"options of qemu-img that are not supported yet: {' '.join(refused)}"]
+        lines += ["", "options of qemu-img that are not supported yet:", f"  {' '.join(refused)}"]
     return "\n".join(lines)

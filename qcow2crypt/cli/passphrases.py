@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -33,16 +33,26 @@ Passphrase: TypeAlias = Callable[[], bytes]
 
 @dataclass(slots=True)
 class GivenPassphrase:
-    """A passphrase from a file, a descriptor, the environment or an object."""
+    """A passphrase from a file, a descriptor, the environment or an object.
+
+    ``problem`` is why it cannot be used.  It comes up only when the passphrase is needed: as in
+    QEMU, an image that is not encrypted ignores whatever is given for it.
+    """
 
     origin: str
     value: bytes = field(repr=False)
     from_file: bool
     console: Console
+    problem: str = ""
     used: bool = False
 
     def __call__(self) -> bytes:
-        """The bytes.  At the first use, warns of what most often makes a passphrase wrong."""
+        """The bytes.  At the first use, warns of what most often makes a passphrase wrong.
+
+        Raises CommandError.
+        """
+        if self.problem:
+            raise CommandError(self.problem)
         if not self.used:
             self.used = True
             if self.from_file and self.value.endswith(b"\n"):
@@ -62,20 +72,28 @@ class PromptedPassphrase:
     option: str
     new: bool
     console: Console
+    objects: Collection[str] = ()
     value: bytes | None = field(default=None, repr=False)
 
     def __call__(self) -> bytes:
         """Ask on the terminal, twice for a new passphrase.  Raises CommandError."""
         if self.value is None:
             if not has_terminal():
-                raise CommandError(
-                    f"'{self.image}' needs a passphrase and there is no terminal to ask on; give "
-                    f"it with {self.option}-file, {self.option}-fd or {self.option}-env, or with "
-                    "--object secret,id=ID,file=PATH and encrypt.key-secret=ID"
-                )
+                raise CommandError(self._no_terminal())
             self.value = self._ask()
             warn_if_long(self.value, "the prompt", self.console)
         return self.value
+
+    def _no_terminal(self) -> str:
+        message = (
+            f"'{self.image}' needs a passphrase and there is no terminal to ask on; give it with "
+            f"{self.option}-file, {self.option}-fd or {self.option}-env"
+        )
+        if not self.objects:
+            return message
+        where = "-o" if self.new else "--image-opts"
+        ids = " or ".join(self.objects)
+        return f"{message}, or name the secret {ids} for it: {where} encrypt.key-secret=..."
 
     def _ask(self) -> bytes:
         if not self.new:
@@ -152,7 +170,7 @@ def given_passphrase(
     """The passphrase that the command line names for one image, or None.
 
     ``prefixes`` begin the options to look at: ``secret``, ``target-secret``.  ``key_secret`` is
-    an id of ``objects``.  Raises CommandError, also when several are named.
+    an id of ``objects``.  Raises CommandError when several are named or one cannot be read.
     """
     found = [
         (f"--{prefix}-{kind}", kind, value)
@@ -166,25 +184,30 @@ def given_passphrase(
         raise CommandError(f"{' and '.join(named)} name two passphrases for one image")
     strip = arguments.flag("secret-strip-newline")
     if key_secret is not None:
-        secret = objects.get(key_secret)
-        if secret is None:
-            raise CommandError(
-                f"there is no secret with the id '{printable(key_secret)}'; "
-                f"add --object secret,id={printable(key_secret)},file=PATH"
-            )
-        data = secret.text_bytes()
-        return GivenPassphrase(
-            f"secret '{secret.id}'",
-            strip_newline(data) if strip and secret.from_file else data,
-            from_file=secret.from_file,
-            console=console,
-        )
+        return _from_object(key_secret, objects, console, strip=strip)
     if not found:
         return None
     option, kind, text = found[0]
     data = _read(kind, text, option)
     return GivenPassphrase(
         option, strip_newline(data) if strip else data, from_file=True, console=console
+    )
+
+
+def _from_object(
+    name: str, objects: dict[str, SecretObject], console: Console, *, strip: bool
+) -> GivenPassphrase:
+    secret = objects.get(name)
+    origin = f"secret '{printable(name)}'"
+    if secret is None:
+        missing = f"there is no {origin}; add --object secret,id={printable(name)},file=PATH"
+        return GivenPassphrase(origin, b"", from_file=False, console=console, problem=missing)
+    return GivenPassphrase(
+        origin,
+        strip_newline(secret.value) if strip and secret.from_file else secret.value,
+        from_file=secret.from_file,
+        console=console,
+        problem=secret.problem,
     )
 
 

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar for people, JSON lines for programs, silence for -q.
+"""How far a long command is: a bar for people, JSON lines for programs.
 
 Knows bytes done and bytes in all.  Everything goes to standard error, so that standard output
 stays free.  The clock is asked for every report; at most five a second are shown, and always the
@@ -132,16 +132,17 @@ def percent(done: int, total: int) -> float:
 def progress_mode(arguments: Arguments) -> str:
     """``json``, ``bar``, ``plain`` or ``none``.  Raises CommandError for an unknown word.
 
-    -q goes before all, then --progress, then -p; without them a terminal gets a bar.
+    ``--progress=json`` is for a program and speaks also with -q; else -q goes before all, then
+    --progress, then -p; without them a terminal gets a bar.
     """
     word = arguments.last("progress")
     if word not in (None, "json", "bar", "none"):
         raise CommandError("--progress is json, bar or none")
-    if arguments.flag("quiet"):
+    if word == "json":
+        return word
+    if word == "none" or arguments.flag("quiet"):
         return "none"
     on_terminal = sys.stderr.isatty()
-    if word in {"json", "none"}:
-        return word
     if word == "bar" or arguments.flag("p"):
         return "bar" if on_terminal else "plain"
     return "bar" if on_terminal else "none"

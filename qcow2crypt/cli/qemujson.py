@@ -11,11 +11,12 @@ from typing import Any
 from qcow2crypt.cli.failures import CommandError
 
 
-def parse_object(text: str, *, what: str) -> dict[str, str]:
+def parse_object(text: str, *, what: str, texts_only: bool = False) -> dict[str, str]:
     """The object in ``text``, flattened: ``{"file": {"filename": "a"}}`` is ``file.filename``.
 
-    Booleans become ``on`` and ``off``, whole numbers their digits.  Raises CommandError, which
-    begins with ``what``, for text that is no such object, for other values and for a key twice.
+    Booleans become ``on`` and ``off``, whole numbers their digits; ``texts_only`` refuses both.
+    Raises CommandError, which begins with ``what``, for text that is no such object, for other
+    values and for a key twice.
     """
     try:
         value = json.loads(_double_quoted(text), object_pairs_hook=_Pairs)
@@ -26,16 +27,24 @@ def parse_object(text: str, *, what: str) -> dict[str, str]:
         ) from None
     if not isinstance(value, _Pairs):
         raise CommandError(f"{what}: the JSON text must be an object, {{...}}")
-    flat: dict[str, str] = {}
+    flat: dict[str, str | int] = {}
     _flatten(value, "", flat, what)
-    return flat
+    if texts_only and not all(isinstance(value, str) for value in flat.values()):
+        raise CommandError(f"{what}: a value is not text; put it in quotes")
+    return {key: _as_text(value) for key, value in flat.items()}
+
+
+def _as_text(value: str | int) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object as its pairs, so that a key that is given twice can be seen."""
 
 
-def _flatten(pairs: _Pairs, prefix: str, flat: dict[str, str], what: str) -> None:
+def _flatten(pairs: _Pairs, prefix: str, flat: dict[str, str | int], what: str) -> None:
     for name, value in pairs:
         key = prefix + name
         if isinstance(value, _Pairs):
@@ -43,10 +52,8 @@ def _flatten(pairs: _Pairs, prefix: str, flat: dict[str, str], what: str) -> Non
             continue
         if key in flat:
             raise CommandError(f"{what}: a key is given twice")
-        if isinstance(value, bool):
-            flat[key] = "on" if value else "off"
-        elif isinstance(value, (str, int)):
-            flat[key] = str(value)
+        if isinstance(value, (str, int)):
+            flat[key] = value
         else:
             raise CommandError(f"{what}: a value is neither text, a whole number nor true or false")
 

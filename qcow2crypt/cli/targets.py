@@ -64,9 +64,9 @@ def new_image(
         options = wanted.library_options() if wanted.format == "qcow2" else None
         return TargetImage(path, wanted.format, options, None)
     if given is not None:
-        check_new(given.value, given.origin)
+        check_new(given(), given.origin)
     secret = given or PromptedPassphrase(
-        printable(path), f"--{prefixes[0]}", new=True, console=console
+        printable(path), f"--{prefixes[0]}", new=True, console=console, objects=objects
     )
     return TargetImage(path, wanted.format, wanted.library_options(), secret)
 

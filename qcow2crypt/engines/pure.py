@@ -20,8 +20,8 @@ from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_ru
 from qcow2crypt.reference.aes import set_encrypt_key
 from qcow2crypt.units import BLOCK_SIZE, ReadBuffer, WriteBuffer
 
-# Measured with benchmarks/engines.py; speed changes little around these values.
-_FEW_BLOCKS = 3  # up to here, one block after the other is faster than rows
+# Found by measuring; speed changes little around these values.
+_FEW_BLOCKS = 3  # so few side by side: one block after the other is faster than rows
 _PIECE_BLOCKS = 2048  # independent blocks worked on at once: 32 KiB
 _PIECE_SECTORS = 1024  # sectors encrypted at once
 _SCHEDULES_KEPT = 4  # of half a MiB at most

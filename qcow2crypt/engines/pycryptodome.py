@@ -24,7 +24,7 @@ from Crypto.Util.strxor import strxor
 from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_run, pieces
 from qcow2crypt.units import BLOCK_SIZE, ReadBuffer, WriteBuffer
 
-# Measured with benchmarks/engines.py; speed changes little around these values.
+# Found by measuring; speed changes little around these values.
 _PIECE_BYTES = 1 << 20
 _FEW = 1.5  # up to so many sectors for a block in a sector, a call for each sector is faster
 

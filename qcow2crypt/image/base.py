@@ -113,7 +113,10 @@ class Image(io.RawIOBase):
         self._check_open()
         if offset < 0:
             raise ArgumentError(f"guest offset {offset} is negative")
-        view = memoryview(buffer).cast("B")
+        try:
+            view = memoryview(buffer).cast("B")
+        except TypeError as error:
+            raise ArgumentError(f"cannot read into this {type(buffer).__name__}: {error}") from None
         if view.readonly:
             raise ArgumentError("the buffer is read-only")
         count = max(0, min(view.nbytes, self._size - offset))

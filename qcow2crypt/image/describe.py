@@ -68,8 +68,8 @@ class ImageInfo:
             full = _full_name(self.backing_file, self.name)
             if full is not None:
                 result["full-backing-filename"] = full
-        if self.backing_format is not None:
-            result["backing-filename-format"] = self.backing_format
+            if self.backing_format is not None:
+                result["backing-filename-format"] = self.backing_format
         if self.snapshots:
             result["snapshots"] = [_snapshot_dict(snapshot) for snapshot in self.snapshots]
         if self.specific:
@@ -94,6 +94,8 @@ def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa
             return describe_qcow2(file)
         if found == "qcow":
             return _describe_qcow1(file)
+        if found == "luks":
+            return _describe_luks_file(file)
         if found == "raw":
             return describe_raw(file)
         return _plain(file, found, why_unreadable=(f"images of format {found}",))
@@ -121,8 +123,9 @@ def _describe_qcow1(file: HostFile) -> ImageInfo:
     header = parse_qcow1(file.pread(min(QCOW1_HEADER_SIZE, file.size), 0))
     name = None
     if header.backing_file_offset:
-        length = min(header.backing_file_size, hdr.BACKING_NAME_MAX)
-        name = file.pread(length, header.backing_file_offset).decode("utf-8", "surrogateescape")
+        # A C string; an empty one is no backing file.
+        stored = file.pread(header.backing_file_size, header.backing_file_offset)
+        name = stored.split(b"\0", 1)[0].decode("utf-8", "surrogateescape") or None
     return ImageInfo(
         name=file.name,
         format="qcow",
@@ -134,6 +137,21 @@ def _describe_qcow1(file: HostFile) -> ImageInfo:
         backing_file=name,
         details={"header": asdict(header)},
         why_unreadable=("images of format qcow (version 1)",),
+    )
+
+
+def _describe_luks_file(file: HostFile) -> ImageInfo:
+    header = parse_luks1(file.pread(min(LUKS_HEADER_SIZE, file.size), 0))
+    payload = header.payload_offset * SECTOR_SIZE
+    return ImageInfo(
+        name=file.name,
+        format="luks",
+        virtual_size=max(0, align_up(file.size, SECTOR_SIZE) - payload),
+        file_size=file.size,
+        disk_size=file.allocated_size,
+        encryption="luks",
+        specific=_luks_dict(header),
+        why_unreadable=("images of format luks",),
     )
 
 
@@ -194,8 +212,9 @@ def _specific(structure: Structure) -> dict[str, Any]:
     result["lazy-refcounts"] = bool(header.compatible_features & hdr.COMPAT_LAZY_REFCOUNTS)
     result["corrupt"] = bool(header.incompatible_features & hdr.INCOMPAT_CORRUPT)
     result["extended-l2"] = header.extended_l2
-    if header.incompatible_features & hdr.INCOMPAT_DATA_FILE:
+    if structure.data_file is not None:
         result["data-file"] = structure.data_file
+    if header.incompatible_features & hdr.INCOMPAT_DATA_FILE:
         result["data-file-raw"] = bool(header.autoclear_features & hdr.AUTOCLEAR_RAW_DATA_FILE)
     return result
 

@@ -29,14 +29,18 @@ class HostFile:
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._file: BinaryIO | None = None
+        self._identity: tuple[int, int] | None = None
         if isinstance(source, (str, os.PathLike)):
             self.name = os.fspath(source)
+            if not isinstance(self.name, str):
+                raise ArgumentError("an image is named by a str or PathLike[str]")
             self._open_path(self.name)
         elif hasattr(source, "seek") and hasattr(source, "read"):
             name = getattr(source, "name", None)
             self.name = name if isinstance(name, str) else f"<{type(source).__name__}>"
             self._file = source
             self.size = _object_size(source, self.name)
+            self._identity = _object_identity(source)
         else:
             raise ArgumentError(
                 f"an image is a path or a binary file object, not {type(source).__name__}"
@@ -49,11 +53,15 @@ class HostFile:
             fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
             raise SourceError(f"cannot open '{path}': {error.strerror}") from error
+        except ValueError as error:  # a NUL character, or one that file names cannot have
+            raise SourceError(f"cannot open {path!r}: {error}") from error
         try:
-            mode = os.fstat(fd).st_mode
+            status = os.fstat(fd)
+            mode = status.st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
                 raise SourceError(f"cannot read '{path}': it is {_kind(mode)}, not an image file")
             self.size = os.lseek(fd, 0, os.SEEK_END)
+            self._identity = (status.st_dev, status.st_ino)
         except OSError as error:
             os.close(fd)
             raise SourceError(f"cannot read '{path}': {error.strerror}") from error
@@ -79,11 +87,8 @@ class HostFile:
         return self.size if blocks is None else int(blocks) * 512
 
     def identity(self) -> tuple[int, int] | None:
-        """Device and inode of a file that was opened by path: the same file, whatever its name."""
-        if self._fd is None:
-            return None
-        status = os.fstat(self._fd)
-        return (status.st_dev, status.st_ino)
+        """Device and inode: the same file, whatever its name.  None when there is none below."""
+        return self._identity
 
     def pread_into(self, buffer: WriteBuffer, offset: int) -> None:
         """Fill ``buffer`` with the bytes at ``offset``; zeros past the end of the file."""
@@ -93,12 +98,13 @@ class HostFile:
         while done < length and offset + done < self.size:
             try:
                 count = self._read_some(view[done:], offset + done)
-            except (OSError, ValueError) as error:
+            # The other three come from file objects: closed, text, or with a size that is no size.
+            except (OSError, ValueError, TypeError, OverflowError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise SourceError(
                     f"cannot read '{self.name}' at host offset {offset + done:#x}: {reason}"
                 ) from error
-            if not count:
+            if count <= 0:
                 break
             done += count
         if done < length:
@@ -134,9 +140,19 @@ class HostFile:
 
 def _object_size(file: BinaryIO, name: str) -> int:
     try:
-        return int(file.seek(0, os.SEEK_END))
+        file.seek(0, os.SEEK_END)  # gives nothing for an mmap before Python 3.13
+        return int(file.tell())
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot seek in '{name}': an image needs random access") from error
+
+
+def _object_identity(file: BinaryIO) -> tuple[int, int] | None:
+    """Device and inode under a file object; None for one that lives in memory."""
+    try:
+        status = os.fstat(file.fileno())
+    except (AttributeError, OSError, ValueError, TypeError):
+        return None
+    return (status.st_dev, status.st_ino)
 
 
 def _kind(mode: int) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from qcow2crypt.errors import HeaderError
 
+MAGIC = b"QFI\xfb"
 HEADER_SIZE = 48
+BACKING_NAME_MAX = 1023
 _FIXED = struct.Struct(">4sIQIIQBBHIQ")
 _CLUSTER_BITS = (9, 16)
 _L2_BITS = (6, 13)
@@ -33,13 +35,19 @@ class Qcow1Header:
 def parse_qcow1(data: bytes) -> Qcow1Header:
     """Read and check a header.  Raises HeaderError."""
     if len(data) < HEADER_SIZE:
-        raise _bad("size", None, f"{len(data)} bytes", f"at least {HEADER_SIZE} bytes")
-    _, _, backing, backing_size, mtime, size, bits, l2_bits, _, crypt, l1 = _FIXED.unpack_from(data)
+        raise _bad("file size", None, f"{len(data)} bytes", f"at least {HEADER_SIZE} bytes")
+    magic, version, backing, backing_size, mtime, size, bits, l2_bits, _, crypt, l1 = (
+        _FIXED.unpack_from(data)
+    )
+    if magic != MAGIC:
+        raise _bad("magic", 0, magic.hex(" "), MAGIC.hex(" "))
     for name, at, value, (low, high) in (
+        ("version", 4, version, (1, 1)),
         ("cluster_bits", 32, bits, _CLUSTER_BITS),
         ("l2_bits", 33, l2_bits, _L2_BITS),
         ("crypt_method", 36, crypt, (0, 1)),
         ("size", 24, size, (2, 2**63 - 1)),
+        ("backing_file_size", 16, backing_size if backing else 0, (0, BACKING_NAME_MAX)),
     ):
         if not low <= value <= high:
             raise _bad(name, at, str(value), f"{low} to {high}")

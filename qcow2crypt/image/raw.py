@@ -65,6 +65,7 @@ class RawImage(Image):
         """See ``Image.info``."""
         from qcow2crypt.image.describe import describe_raw
 
+        self._check_open()
         return describe_raw(self._file)
 
     def _read_into(self, view: memoryview, offset: GuestOffset) -> None:

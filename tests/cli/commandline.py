@@ -34,10 +34,15 @@ def run_program(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     pass_fds: tuple[int, ...] = (),
+    code: str | None = None,
 ) -> Outcome:
-    """``python -m qcow2crypt WORDS`` in a session of its own, so that it has no terminal."""
+    """``python -m qcow2crypt WORDS`` in a session of its own, so that it has no terminal.
+
+    ``code`` is Python to run in place of the module.
+    """
+    program = ["-m", "qcow2crypt"] if code is None else ["-c", code]
     done = subprocess.run(
-        [sys.executable, "-m", "qcow2crypt", *words],
+        [sys.executable, *program, *words],
         check=False,
         input=stdin,
         capture_output=True,
@@ -55,7 +60,7 @@ def disk_bytes(size: int) -> bytes:
     disk = bytearray(size)
     disk[510:512] = b"\x55\xaa"
     pattern = bytes(range(251))
-    for start, length in ((0, 510), (20_000, 70_000), (300_000, 5_000), (size - 700, 700)):
+    for start, length in ((0, 510), (20_000, 70_000), (size // 2, 5_000), (size - 700, 700)):
         run = pattern * (length // len(pattern) + 1)
         disk[start : start + length] = run[:length]
     return bytes(disk)

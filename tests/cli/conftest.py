@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cli.both import Both, prepare
 from cli.commandline import PASSPHRASE, Outcome, Run, disk_bytes
+from oracles.qemu_img import QemuImg
 
 from qcow2crypt.cli import main, passphrases
 
@@ -55,3 +57,17 @@ def encrypted(tmp_path: Path, raw: Path, key: Path, run: Run) -> Path:
     )  # fmt: skip
     assert done == Outcome(0, "", "")
     return path
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, qemu_img: QemuImg) -> Path:
+    """A folder with the files that tests/cli/lines.py names."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(folder, qemu_img)
+    return folder
+
+
+@pytest.fixture
+def both(prepared: Path, tmp_path: Path, qemu_img: QemuImg, run: Run) -> Both:
+    """qemu-img and us, each with a copy of those files."""
+    return Both(prepared, tmp_path, qemu_img, run)

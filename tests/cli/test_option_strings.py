@@ -111,7 +111,7 @@ def test_json_in_either_quotes(text: str, options: dict[str, str]) -> None:
     ],
 )  # fmt: skip
 def test_other_json_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match="^x: "):
+    with pytest.raises(CommandError, match=r"^x: "):
         parse_object(text, what="x")
 
 
@@ -130,12 +130,12 @@ def test_no_message_repeats_the_text(
         parse(f"{before}{SECRET}{after}", what="x")
     except CommandError as error:
         assert SECRET not in str(error)  # noqa: PT017 - many examples raise nothing
-        assert error.__cause__ is None
+        assert error.__cause__ is None  # noqa: PT017 - the same
 
 
 def test_words_for_yes_and_no() -> None:
     assert all(parse_bool(word, what="x") for word in ("on", "yes", "true", "y"))
     assert not any(parse_bool(word, what="x") for word in ("off", "no", "false", "n"))
     for word in ("", "1", "ON", "maybe"):
-        with pytest.raises(CommandError, match="^x is 'on' or 'off'"):
+        with pytest.raises(CommandError, match=r"^x is 'on' or 'off'"):
             parse_bool(word, what="x")

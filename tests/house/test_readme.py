@@ -26,7 +26,7 @@ def test_example_runs(example: str, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(example, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", script],
+        [sys.executable, "-W", "error::DeprecationWarning", script],
         check=False,
         capture_output=True,
         text=True,

@@ -74,7 +74,13 @@ class Allocator:
             if missing is None:
                 self._take(first, free)
                 return free
+            # What can be counted already is; the block goes behind it, and all is tried again.
+            counted = max(0, missing * self.refcounts_per_block - first)
+            if counted:
+                self._take(first, counted)
             self._add_block(missing, first)
+            if counted:
+                self.free(first, counted)
             self._next = min(self._next, first)
         return 0
 
@@ -138,6 +144,8 @@ class Allocator:
                 merged[-1] = (merged[-1][0], end)
             else:
                 merged.append((start, end))
+        if merged and merged[-1][1] == self.frontier:
+            self.frontier = merged.pop()[0]
         self.holes = merged
 
     def _range_without_block(self, first: int, count: int) -> int | None:

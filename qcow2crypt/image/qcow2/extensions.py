@@ -146,7 +146,7 @@ def parse_backing_format(extension: Extension) -> str:
 
 def parse_bitmaps(extension: Extension, cluster_size: int) -> BitmapsPointer:
     """The pointer to the bitmap directory.  Raises HeaderError."""
-    _check_length(extension, _BITMAPS.size)
+    check_bitmaps_length(extension)
     count, reserved, size, offset = _BITMAPS.unpack(extension.data)
     at = extension.data_offset
     if not 1 <= count <= _BITMAPS_MAX:
@@ -160,6 +160,11 @@ def parse_bitmaps(extension: Extension, cluster_size: int) -> BitmapsPointer:
         allowed = f"a multiple of {cluster_size:#x}"
         raise _bad(extension, "directory offset", at + 16, hex(offset), allowed)
     return BitmapsPointer(count, size, offset)
+
+
+def check_bitmaps_length(extension: Extension) -> None:
+    """All that is checked of a bitmaps extension that is out of date.  Raises HeaderError."""
+    _check_length(extension, _BITMAPS.size)
 
 
 def parse_crypto_pointer(extension: Extension, cluster_size: int) -> CryptoPointer:

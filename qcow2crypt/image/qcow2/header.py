@@ -192,11 +192,12 @@ def _check_tables(header: Header) -> None:
     if not 1 <= clusters <= limit:
         problem = "no refcount table" if clusters == 0 else "refcount table too large"
         raise _bad(problem, "refcount_table_clusters", 56, str(clusters), f"1 to {limit}")
-    _check_offset(header.refcount_table_offset, "refcount_table_offset", 48, size)
+    length = clusters * size
+    _check_offset(header.refcount_table_offset, "refcount_table_offset", 48, size, length)
     if header.nb_snapshots > SNAPSHOTS_MAX:
         found, allowed = str(header.nb_snapshots), f"0 to {SNAPSHOTS_MAX}"
         raise _bad("snapshot table too large", "nb_snapshots", 60, found, allowed)
-    _check_offset(header.snapshots_offset, "snapshots_offset", 64, size)
+    _check_offset(header.snapshots_offset, "snapshots_offset", 64, size, 0)
 
 
 def _check_l1(header: Header) -> None:
@@ -204,7 +205,8 @@ def _check_l1(header: Header) -> None:
     if header.l1_size > limit:
         problem = "L1 table too large"
         raise _bad(problem, "l1_size", 36, str(header.l1_size), f"0 to {limit}")
-    _check_offset(header.l1_table_offset, "l1_table_offset", 40, header.cluster_size)
+    length = header.l1_size * 8
+    _check_offset(header.l1_table_offset, "l1_table_offset", 40, header.cluster_size, length)
     needed = div_up(header.size, header.l2_coverage)
     if needed > _INT_MAX:
         allowed = f"0 to {_INT_MAX * header.l2_coverage}"
@@ -215,9 +217,10 @@ def _check_l1(header: Header) -> None:
         raise _bad(problem, "l1_size", 36, str(header.l1_size), allowed)
 
 
-def _check_offset(offset: int, field: str, at: int, cluster_size: int) -> None:
-    if offset > _OFFSET_MAX or offset % cluster_size:
-        allowed = f"a multiple of the cluster size {cluster_size:#x} below 2^63"
+def _check_offset(offset: int, field: str, at: int, cluster_size: int, length: int) -> None:
+    """Check where a table of ``length`` bytes begins and ends."""
+    if offset + length > _OFFSET_MAX or offset % cluster_size:
+        allowed = f"a multiple of the cluster size {cluster_size:#x}, the table's end below 2^63"
         raise _bad("table offset is not valid", field, at, hex(offset), allowed)
 
 

@@ -40,6 +40,10 @@ class Qcow2Image(Image):
     format = "qcow2"
 
     def __init__(self, file: HostFile, *, secret: Secret = None, engine: str | None = None) -> None:
+        # What close() touches comes first: Python calls it for an image that is refused, too.
+        self._file = file
+        self._cipher: SectorCipher | None = None
+        self._decompressed: OrderedDict[int, bytes] = OrderedDict()
         structure = read_structure(file)
         reasons = structure.why_unreadable()
         if reasons:
@@ -48,14 +52,11 @@ class Qcow2Image(Image):
             )
         super().__init__(structure.header.guest_size)
         self.name = file.name
-        self._file = file
         self._structure = structure
-        self._cipher: SectorCipher | None = None
         if structure.header.crypt_method == CRYPT_AES:
             passphrase = passphrase_bytes(secret, needed_for=f"'{file.name}'")
             self._cipher = SectorCipher.from_passphrase(passphrase, engine=engine)
         self._map = ClusterMap(file, structure.header)
-        self._decompressed: OrderedDict[int, bytes] = OrderedDict()
         self._decompressed_max = max(1, _DECOMPRESSED_KEPT_BYTES // structure.header.cluster_size)
         self._cache_lock = threading.Lock()
 
@@ -86,6 +87,7 @@ class Qcow2Image(Image):
         """See ``Image.info``."""
         from qcow2crypt.image.describe import describe_qcow2
 
+        self._check_open()
         return describe_qcow2(self._file)
 
     def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
@@ -115,17 +117,18 @@ class Qcow2Image(Image):
         # The ragged ends: a sector can only be decrypted as a whole.
         if start < first:
             stop = min(first, end)
-            self._read_ragged(part[: stop - start], start, host)
+            self._read_ragged(cipher, part[: stop - start], start, host)
         if last < end and last >= first:
             at = last - start
-            self._read_ragged(part[at:], GuestOffset(last), host + at)
+            self._read_ragged(cipher, part[at:], GuestOffset(last), host + at)
 
-    def _read_ragged(self, part: memoryview, start: GuestOffset, host: int) -> None:
+    def _read_ragged(
+        self, cipher: SectorCipher, part: memoryview, start: GuestOffset, host: int
+    ) -> None:
         """Read less than one sector by way of the whole sector."""
         skip = start % SECTOR_SIZE
         sector = bytearray(self._file.pread(SECTOR_SIZE, host - skip))
-        assert self._cipher is not None  # noqa: S101 - only called for encrypted data
-        self._cipher.decrypt_into(sector, sector, guest_sector(start))
+        cipher.decrypt_into(sector, sector, guest_sector(start))
         part[:] = sector[skip : skip + part.nbytes]
 
     def _read_compressed(self, part: memoryview, extent: Extent) -> None:
@@ -164,7 +167,9 @@ class Qcow2Image(Image):
     def close(self) -> None:
         """Close the file, if it was opened by path, and forget the key."""
         if not self.closed:
+            # The file first: a reader in another thread that finds no cipher must find no file,
+            # or it would hand out ciphertext.
+            self._file.close()
             self._cipher = None
             self._decompressed.clear()
-            self._file.close()
         super().close()

@@ -19,6 +19,7 @@ from qcow2crypt.units import align_up
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
 _EXTRA_MAX = 1024
 _TABLE_MAX = 64 << 20
+_NO_ICOUNT = 2**64 - 1
 _BITMAP = struct.Struct(">QIIBBHI")
 _BITMAP_TYPE = 1
 _FLAG_IN_USE, _FLAG_AUTO = 1, 2
@@ -79,7 +80,7 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
             vm_clock_nanoseconds=clock,
             vm_state_size=extras[0] if extras else vm_size,
             disk_size=extras[1] if len(extras) > 1 else header.size,
-            icount=extras[2] if len(extras) > 2 else None,
+            icount=extras[2] if len(extras) > 2 and extras[2] != _NO_ICOUNT else None,
         )
         offset = align_up(offset + _SNAPSHOT.size + length, 8)
 
@@ -119,4 +120,5 @@ def _read(file: HostFile, offset: int, length: int, limit: int, what: str) -> by
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", "backslashreplace")
+    """A name as QEMU reads it: up to the first NUL."""
+    return name.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")

@@ -12,6 +12,7 @@ from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2.header import (
+    AUTOCLEAR_BITMAPS,
     CRYPT_LUKS,
     INCOMPAT_DATA_FILE,
     INCOMPAT_KNOWN,
@@ -81,7 +82,7 @@ def read_structure(file: HostFile) -> Structure:
         backing_format=ext.parse_backing_format(backing_format) if backing_format else None,
         data_file=_text(data_file.data) if data_file else None,
         feature_names=ext.parse_feature_table(names) if names else (),
-        bitmaps=ext.parse_bitmaps(bitmaps, header.cluster_size) if bitmaps else None,
+        bitmaps=_bitmaps_pointer(header, bitmaps) if bitmaps else None,
         crypto=_crypto_pointer(header, by_type.get(ext.EXT_CRYPTO_HEADER)),
     )
 
@@ -90,8 +91,17 @@ def _backing_file(header: Header, area: bytes) -> str | None:
     start = header.backing_file_offset
     if not start:
         return None
-    # Its size was checked against the cluster; QEMU reads the name as a C string.
-    return _text(area[start : start + header.backing_file_size].split(b"\0", 1)[0])
+    # Its size was checked against the cluster; QEMU reads the name as a C string, and an image
+    # with an empty name has no backing file.
+    return _text(area[start : start + header.backing_file_size].split(b"\0", 1)[0]) or None
+
+
+def _bitmaps_pointer(header: Header, extension: ext.Extension) -> ext.BitmapsPointer | None:
+    if header.autoclear_features & AUTOCLEAR_BITMAPS:
+        return ext.parse_bitmaps(extension, header.cluster_size)
+    # A program that knows no bitmaps has written since: what the extension says is out of date.
+    ext.check_bitmaps_length(extension)
+    return None
 
 
 def _crypto_pointer(header: Header, extension: ext.Extension | None) -> ext.CryptoPointer | None:

@@ -1,0 +1,106 @@
+"""The golden images of tests/images: unpacked, checked against their manifests.
+
+Knows the form of the manifests; knows nothing of this package.  A golden image is read-only:
+a test that wants to damage one takes its bytes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import gzip
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "images"
+
+UNREADABLE = {
+    "aes-c4k-overlay-cow.qcow2": "backing file",
+    "aes-c512-overlay.qcow2": "backing file",
+    "aes-c64k-v3-extl2.qcow2": "extended L2",
+    "luks-aes128cbc-essiv.qcow2": "LUKS",
+    "qcow1-aes-overlay.qcow": "format qcow",
+    "qcow1-aes.qcow": "format qcow",
+    "standalone-aes128cbc-essiv.luks": "format luks",
+}
+"""The images that cannot be read yet, and the word that the refusal must hold."""
+
+NAMES = tuple(sorted(path.name.removesuffix(".gz") for path in FOLDER.glob("*.gz")))
+READABLE = tuple(name for name in NAMES if name not in UNREADABLE)
+ENCRYPTED = tuple(name for name in READABLE if "aes" in name)
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """One golden image: where it lies unpacked, and what its manifest says."""
+
+    name: str
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def secret(self) -> str | None:
+        """The passphrase."""
+        passphrase: str | None = self.manifest["passphrase"]
+        return passphrase
+
+    @property
+    def size(self) -> int:
+        """Bytes of the guest disk."""
+        return int(self.manifest["virtual_size"])
+
+    @property
+    def sectors(self) -> list[dict[str, Any]]:
+        """What is known of single guest sectors."""
+        return list(self.manifest["sectors"])
+
+    @property
+    def data(self) -> bytes:
+        """The image file."""
+        return self.path.read_bytes()
+
+
+@functools.cache
+def load(name: str) -> Golden:
+    """Unpack the image ``name`` (without .gz) and check that it is what its manifest says."""
+    packed = (FOLDER / f"{name}.gz").read_bytes()
+    manifest: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    assert sha256(packed) == manifest["gz_sha256"], f"{name}.gz is not what its manifest says"
+    data = gzip.decompress(packed)
+    assert sha256(data) == manifest["image_sha256"], f"{name} is not what its manifest says"
+    path = _folder() / name
+    path.write_bytes(data)
+    path.chmod(0o444)
+    return Golden(name, path, manifest)
+
+
+def sha256(data: bytes) -> str:
+    """The digest in hex, as the manifests have it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def info_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """Every key that ``qemu-img info --output=json`` has and we have not, or not with its value.
+
+    ``children`` (since QEMU 8.1) tells of QEMU's block graph, not of the image.
+    """
+    return {
+        key: (value, ours.get(key))
+        for key, value in theirs.items()
+        if key != "children" and ours.get(key) != value
+    }
+
+
+@functools.cache
+def _folder() -> Path:
+    """A folder for the unpacked images, with the backing files; gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="qcow2crypt-golden-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for base in FOLDER.glob("base*.raw"):
+        shutil.copy(base, folder)
+    return folder
