@@ -19,13 +19,13 @@ from qcow2crypt._version import __version__
 
 if TYPE_CHECKING:
     from qcow2crypt import engines, errors
-    from qcow2crypt.convert import ConvertResult, convert
-    from qcow2crypt.create import create
+    from qcow2crypt.conversion import ConvertResult, convert
+    from qcow2crypt.creation import create
     from qcow2crypt.crypt.cipher import SectorCipher
     from qcow2crypt.image import open_image as open  # noqa: A004 - qcow2crypt.open is the name
     from qcow2crypt.image.base import Extent, ExtentKind, Image
-    from qcow2crypt.image.describe import ImageInfo
     from qcow2crypt.image.describe import describe as info
+    from qcow2crypt.image.info import ImageInfo
     from qcow2crypt.image.qcow2.options import Qcow2Options
 
 __all__ = [
@@ -46,15 +46,15 @@ __all__ = [
 ]
 
 _PLACES = {
-    "ConvertResult": ("convert", "ConvertResult"),
+    "ConvertResult": ("conversion", "ConvertResult"),
     "Extent": ("image.base", "Extent"),
     "ExtentKind": ("image.base", "ExtentKind"),
     "Image": ("image.base", "Image"),
-    "ImageInfo": ("image.describe", "ImageInfo"),
+    "ImageInfo": ("image.info", "ImageInfo"),
     "Qcow2Options": ("image.qcow2.options", "Qcow2Options"),
     "SectorCipher": ("crypt.cipher", "SectorCipher"),
-    "convert": ("convert", "convert"),
-    "create": ("create", "create"),
+    "convert": ("conversion", "convert"),
+    "create": ("creation", "create"),
     "engines": ("engines", None),
     "errors": ("errors", None),
     "info": ("image.describe", "describe"),

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import qcow2crypt
-from qcow2crypt.image.describe import ImageInfo
+from qcow2crypt.image.info import ImageInfo
 from qcow2crypt.reference.modes import CbcStep
 from qcow2crypt.reference.sectors import SectorIv, decrypt_sectors, passphrase_to_key
 

@@ -1,7 +1,8 @@
 """The command line: ``qcow2crypt info|create|convert|map``, in qemu-img's words.
 
 Chooses the command and turns every error into one line and an exit code: 0 for success, 1 for
-any error, as qemu-img does, 130 after Ctrl-C, 141 when the reader of the output went away.
+any error, as qemu-img does, 130 after Ctrl-C, 141 when the reader of the output went away, 128
+and the number of the signal when one ended the work.
 Commands are modules that are imported only when they are run.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from types import FrameType
 
-from qcow2crypt.cli.failures import UsageError
+from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.options import HELP, Option, help_text, parse
 from qcow2crypt.cli.terminal import (
     PROGRAM,
@@ -34,8 +37,16 @@ COMMANDS = {
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
 
 EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
+EXIT_BY_SIGNAL = 128
+EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 EXIT_BROKEN_PIPE = 141
+
+# fmt: off
+_NOT_YET = frozenset((
+    "amend", "bench", "bitmap", "check", "commit", "compare", "dd", "measure", "rebase", "resize",
+    "snapshot",
+))
+# fmt: on
 
 _ABOUT = """\
 Read, write and convert qcow2 disk images with QEMU's legacy AES encryption, in the words of
@@ -51,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` without the program if None) and give the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        status = _run(words)
-        flush_output()
+        with _signals_as_errors():
+            status = _run(words)
+            flush_output()
+    except _EndedError as error:
+        return EXIT_BY_SIGNAL + error.number
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
@@ -65,6 +79,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _EndedError(BaseException):
+    """A signal asked to end.  No Exception: nothing but ``main`` may catch it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+@contextlib.contextmanager
+def _signals_as_errors() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP unwind the stack, so that no unfinished file stays behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise _EndedError(number)
+
+    changed = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # One that is ignored (nohup) or handled stays so; only the main thread may change any.
+        if number is None or signal.getsignal(number) != signal.SIG_DFL:
+            continue
+        with contextlib.suppress(ValueError):
+            signal.signal(number, end)
+            changed.append(number)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _run(words: list[str]) -> int:
     if not words:
         write_line(sys.stderr, _overview())
@@ -72,6 +118,8 @@ def _run(words: list[str]) -> int:
     if words[0].startswith("-"):
         return _run_global(words)
     command = words[0]
+    if command in _NOT_YET:
+        raise CommandError(f"{command} is not supported yet; supported: {', '.join(COMMANDS)}")
     if command not in COMMANDS:
         raise UsageError(f"there is no command '{printable(command)}': {', '.join(COMMANDS)}")
     module = import_module(COMMANDS[command][0])

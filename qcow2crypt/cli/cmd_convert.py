@@ -21,7 +21,12 @@ from qcow2crypt.cli.options import (
     secret_options,
     source_format,
 )
-from qcow2crypt.cli.passphrases import Passphrase, PromptedPassphrase, given_passphrase
+from qcow2crypt.cli.passphrases import (
+    Passphrase,
+    PromptedPassphrase,
+    check_streams,
+    given_passphrase,
+)
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
 from qcow2crypt.cli.sizes import parse_number, parse_size
 from qcow2crypt.cli.targets import (
@@ -112,6 +117,7 @@ def run(arguments: Arguments, console: Console) -> int:
     _check_no_effect(arguments)
     mode = progress_mode(arguments)
     source_text, target_text = _two_names(arguments)
+    check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
     if arguments.flag("n"):
         target = _existing_target(target_text, arguments, objects, console)
@@ -200,7 +206,7 @@ def _opened(
         arguments, (prefix,), key_secret=name.key_secret, objects=objects, console=console
     )
     if name.encrypt_format is not None:
-        check_encryption(name, qcow2crypt.info(name.path, format=name.format).as_dict())
+        check_encryption(name, qcow2crypt.info(name.path, format=name.format).encryption)
     prompt = PromptedPassphrase(
         name.shown, f"--{prefix}", new=False, console=console, objects=objects
     )
@@ -226,7 +232,7 @@ def _look_at_source(source: _Opened, console: Console) -> None:
     from qcow2crypt.plausible import look_at
 
     with qcow2crypt.open(source.name.path, source.secret, format=source.name.format) as image:
-        if console.quiet or not image.info().as_dict().get("encrypted"):
+        if console.quiet or image.info().encryption is None:
             return
         try:
             look = look_at(image)

@@ -58,13 +58,14 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    found = qcow2crypt.info(name.path, format=name.format).as_dict()
-    check_encryption(name, found)
-    if arguments.flag("chain") and "backing-filename" in found:
+    info = qcow2crypt.info(name.path, format=name.format)
+    check_encryption(name, info.encryption)
+    if arguments.flag("chain") and info.backing_file is not None:
         raise CommandError(
             f"'{name.shown}' has a backing file; --backing-chain is not supported yet for it. "
             "Leave the option out to see this image alone"
         )
+    found = info.as_dict()
     if as_json:
         from qcow2crypt.cli.output_json import info_json
 

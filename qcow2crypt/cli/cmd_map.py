@@ -66,11 +66,10 @@ def run(arguments: Arguments, console: Console) -> int:
     )
     with qcow2crypt.open(name.path, _NO_PASSPHRASE, format=name.format) as image:
         end = image.size if limit is None else min(image.size, start + limit)
-        encrypted = bool(image.info().as_dict().get("encrypted"))
         entries: Iterator[MapEntry] = map_entries(
             image.extents(start, end - start) if start < end else (),
             raw=image.format == "raw",
-            encrypted=encrypted,
+            encrypted=image.info().encryption is not None,
             by_host_offset=not as_json,
         )
         if as_json:

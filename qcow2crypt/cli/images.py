@@ -8,9 +8,8 @@ supported.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemujson import parse_object
@@ -18,7 +17,7 @@ from qcow2crypt.cli.qemuopts import parse_bool, parse_options
 from qcow2crypt.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from qcow2crypt.create import TargetFormat
+    from qcow2crypt.creation import TargetFormat
 
 FORMATS = ("qcow2", "raw")
 """The formats of this package, in qemu-img's words."""
@@ -149,22 +148,14 @@ def _check_rest(key: str, what: str) -> None:
     raise CommandError(f"{what}: unknown option '{printable(key)}'")
 
 
-def check_encryption(image: ImageName, description: Mapping[str, Any]) -> None:
-    """Compare ``encrypt.format`` of the image options with what ``info`` found in the header.
+def check_encryption(image: ImageName, found: str | None) -> None:
+    """Compare ``encrypt.format`` of the image options with the encryption that the header names.
 
     Raises CommandError when they differ, as QEMU does.
     """
     wanted = image.encrypt_format
-    if wanted is None:
-        return
-    data = description.get("format-specific", {}).get("data", {})
-    found = data.get("encrypt", {}).get("format")
-    if found is None:
+    if wanted not in (None, found):
+        header = "is not encrypted" if found is None else f"is encrypted as '{found}'"
         raise CommandError(
-            f"'{image.shown}' is not encrypted, but encrypt.format={printable(wanted)} is given"
-        )
-    if wanted != found:
-        raise CommandError(
-            f"'{image.shown}' is encrypted as '{found}', but encrypt.format={printable(wanted)} "
-            "is given"
+            f"'{image.shown}' {header}, but encrypt.format={printable(str(wanted))} is given"
         )

@@ -125,6 +125,17 @@ def check_new(value: bytes, origin: str) -> None:
         )
 
 
+def check_streams(arguments: Arguments) -> None:
+    """Refuse one stream for two passphrases: the second would be empty.  Raises CommandError."""
+    fd = arguments.last("secret-fd")
+    if arguments.last("secret-file") == arguments.last("target-secret-file") == "-" or (
+        fd is not None and fd == arguments.last("target-secret-fd")
+    ):
+        raise CommandError(
+            "two passphrases cannot come from one stream: use a file for one of them"
+        )
+
+
 def has_terminal() -> bool:
     """Whether there is a terminal to ask on, whatever standard input is."""
     if os.name != "posix":

@@ -22,7 +22,7 @@ from qcow2crypt.cli.terminal import Console, printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
-    from qcow2crypt.create import TargetFormat
+    from qcow2crypt.creation import TargetFormat
 
 OLD_ENCRYPTION = Option("e", "e", about="old word for -o encrypt.format=aes")
 CREATE_OPTIONS = Option("o", "o", metavar="OPTIONS", about="what the new image is like; -o help")

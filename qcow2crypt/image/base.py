@@ -21,7 +21,7 @@ from qcow2crypt.units import GuestOffset, HostOffset
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from qcow2crypt.image.describe import ImageInfo
+    from qcow2crypt.image.info import ImageInfo
 
 _READALL_STEP = 1 << 20
 

@@ -1,88 +1,25 @@
 """Describe an image without a passphrase, one that cannot be read included.
 
-The result has the keys of ``qemu-img info --output=json``; what we know beyond that stands
-under the one key ``qcow2crypt``.
+Reads what the layouts need and turns it into an ``ImageInfo``.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from qcow2crypt.errors import FormatError
 from qcow2crypt.image.hostfile import HostFile, Source
+from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.luks1 import HEADER_SIZE as LUKS_HEADER_SIZE
 from qcow2crypt.image.luks1 import Luks1Header, parse_luks1
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow1 import HEADER_SIZE as QCOW1_HEADER_SIZE
 from qcow2crypt.image.qcow1 import parse_qcow1
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.snapshots import Snapshot, read_bitmaps, read_snapshots
+from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import SECTOR_SIZE, align_up
-
-_SECOND = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What an image is.  Sizes in bytes.
-
-    ``why_unreadable`` lists what ``open`` would refuse, empty if nothing; ``findings`` lists
-    what an owner should know.  ``specific`` is qemu-img's "format-specific" data, ``details``
-    every field of the header as it stands in the file.
-    """
-
-    name: str
-    format: str
-    virtual_size: int
-    file_size: int
-    disk_size: int
-    encryption: str | None = None
-    cluster_size: int | None = None
-    dirty: bool = False
-    backing_file: str | None = None
-    backing_format: str | None = None
-    snapshots: tuple[Snapshot, ...] = ()
-    specific: dict[str, Any] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    why_unreadable: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: the keys of qemu-img, and ours under ``qcow2crypt``."""
-        result: dict[str, Any] = {
-            "filename": self.name,
-            "format": self.format,
-            "virtual-size": self.virtual_size,
-            "actual-size": self.disk_size,
-            "dirty-flag": self.dirty,
-        }
-        if self.cluster_size is not None:
-            result["cluster-size"] = self.cluster_size
-        if self.encryption is not None:
-            result["encrypted"] = True
-        if self.backing_file is not None:
-            result["backing-filename"] = self.backing_file
-            full = _full_name(self.backing_file, self.name)
-            if full is not None:
-                result["full-backing-filename"] = full
-            if self.backing_format is not None:
-                result["backing-filename-format"] = self.backing_format
-        if self.snapshots:
-            result["snapshots"] = [_snapshot_dict(snapshot) for snapshot in self.snapshots]
-        if self.specific:
-            result["format-specific"] = {"type": self.format, "data": self.specific}
-        result["qcow2crypt"] = {
-            "readable": not self.why_unreadable,
-            "why-unreadable": list(self.why_unreadable),
-            "findings": list(self.findings),
-            "encryption": self.encryption,
-            "file-size": self.file_size,
-            **self.details,
-        }
-        return result
 
 
 def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa: A002
@@ -290,26 +227,4 @@ def _luks_dict(luks: Luks1Header) -> dict[str, Any]:
     }
     if generator_hash:
         result["ivgen-hash-alg"] = generator_hash
-    return result
-
-
-def _full_name(backing: str, image: str) -> str | None:
-    """Where a backing file lies; None for names with a protocol (``json:``, ``nbd://``)."""
-    if ":" in backing.partition("/")[0]:
-        return None
-    return str(Path(image).parent / backing)
-
-
-def _snapshot_dict(snapshot: Snapshot) -> dict[str, Any]:
-    result = {
-        "id": snapshot.id,
-        "name": snapshot.name,
-        "date-sec": snapshot.date_seconds,
-        "date-nsec": snapshot.date_nanoseconds,
-        "vm-clock-sec": snapshot.vm_clock_nanoseconds // _SECOND,
-        "vm-clock-nsec": snapshot.vm_clock_nanoseconds % _SECOND,
-        "vm-state-size": snapshot.vm_state_size,
-    }
-    if snapshot.icount is not None:
-        result["icount"] = snapshot.icount
     return result

@@ -16,6 +16,8 @@ _OTHER_MAGICS = (
     (0, b"vhdxfile", "vhdx"),
     (0, b"conectix", "vpc"),
     (0, b"QED\0", "qed"),
+    (0, b"WithoutFreeSpace", "parallels"),
+    (0, b"WithouFreSpacExt", "parallels"),
     (64, b"\x7f\x10\xda\xbe", "vdi"),
 )
 

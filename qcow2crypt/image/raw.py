@@ -13,7 +13,7 @@ from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
-    from qcow2crypt.image.describe import ImageInfo
+    from qcow2crypt.image.info import ImageInfo
 
 
 class RawImage(Image):

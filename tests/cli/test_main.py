@@ -118,26 +118,53 @@ def test_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("info", "a") == Outcome(130, "", "qcow2crypt: interrupted\n")
 
 
-def test_interrupt_of_a_conversion_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, "qcow2crypt: interrupted\n"),
+        (signal.SIGTERM, 143, ""),
+        (signal.SIGHUP, 129, ""),
+    ],
+)
+def test_a_conversion_that_is_ended_leaves_nothing(
+    number: int, status: int, said: str, tmp_path: Path
+) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     with source.open("wb") as file:
         file.truncate(64 << 30)  # a hole, and with -S 0 long work
-    program = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "qcow2crypt", "convert", "--progress=json", "-f", "raw", "-S", "0",
          "-O", "qcow2", source, target],
         env={**os.environ, "PYTHONPATH": str(HOME)},
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
-    assert program.stderr is not None
-    program.stderr.readline()  # it is at work
-    program.send_signal(signal.SIGINT)
-    said = program.stderr.read().decode()
-    assert program.wait(60) == 130
-    program.stderr.close()
-    assert said.endswith("qcow2crypt: interrupted\n")
-    assert "Traceback" not in said
+    ) as program:  # fmt: skip
+        assert program.stderr is not None
+        program.stderr.readline()  # it is at work
+        assert len(list(tmp_path.iterdir())) == 2
+        program.send_signal(number)
+        lines = program.stderr.read().decode().splitlines(keepends=True)
+        assert program.wait(60) == status
+    assert "".join(line for line in lines if not line.startswith("{")) == said
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_an_ignored_signal_stays_ignored(run: Run, raw: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("info", raw).status == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("command", ["check", "compare", "snapshot", "resize", "dd"])
+def test_a_command_of_qemu_img_is_refused_by_name(command: str, run: Run) -> None:
+    done = run(command, "a")
+    assert done.err == (
+        f"qcow2crypt: {command} is not supported yet; supported: {', '.join(COMMANDS)}\n"
+    )
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
@@ -200,9 +227,9 @@ def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
 
 
 KNOWN_WORDS = (
-    "info create convert map -f -O -o -S -q -p -n -c -e --object --image-opts --help -- - raw qcow2 "
-    "--output=json --target-image-opts --secret-file --secret-fd 1M help encrypt.format=aes json:{} "
-    "driver=qcow2,file.filename=x secret,id=a,data=b"
+    "info create convert map -f -O -o -S -q -p -n -c -e --object --image-opts --help -- - raw "
+    "qcow2 --output=json --target-image-opts --secret-file --secret-fd 1M help json:{} "
+    "encrypt.format=aes driver=qcow2,file.filename=x secret,id=a,data=b"
 )
 WORDS = st.sampled_from(KNOWN_WORDS.split()) | st.text(max_size=8)
 

@@ -156,6 +156,8 @@ def test_a_long_passphrase_is_warned_of_once(run: Run, tmp_path: Path) -> None:
         (["--secret-fd", "987"], "--secret-fd: cannot read file descriptor 987: Bad file"),
         (["--secret-env", "A_KEY"], "--secret-env takes the name of an environment variable"),
         (["--secret-file", "a", "--secret-env", "b"], "name two passphrases for one image"),
+        (["--secret-file", "-", "--target-secret-file", "-"], "cannot come from one stream"),
+        (["--secret-fd", "0", "--target-secret-fd", "0"], "cannot come from one stream"),
         (["--object", "secret,id=s,keyid=k,iv=i,data=x"], "'keyid' (a secret that is itself enc"),
         (["--object", "secret_keyring,id=s,serial=1"], "--object secret_keyring is not supported"),
         (["--object", "tls-creds-x509,id=s"], "--object tls-creds-x509 is not supported"),

@@ -37,7 +37,7 @@ LAYERS = (
     Layer(
         "layouts",
         (
-            *("image.base", "image.qcow1", "image.luks1"),
+            *("image.base", "image.info", "image.qcow1", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.qcow2.compressed"),
         ),
@@ -59,7 +59,7 @@ LAYERS = (
     ),
     Layer(
         "tasks",
-        ("create", "convert", "plausible"),
+        ("conversion", "creation", "plausible"),
         ("words", "crypt", "helpers", "files", "layouts", "images"),
     ),
     # What `import qcow2crypt` offers.

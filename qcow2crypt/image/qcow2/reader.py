@@ -24,7 +24,7 @@ from qcow2crypt.secret import Secret, passphrase_bytes
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down, align_up, guest_sector
 
 if TYPE_CHECKING:
-    from qcow2crypt.image.describe import ImageInfo
+    from qcow2crypt.image.info import ImageInfo
 
 _DECOMPRESSED_KEPT_BYTES = 4 << 20
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.info import Snapshot
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import Header
 from qcow2crypt.units import align_up
@@ -23,22 +24,6 @@ _NO_ICOUNT = 2**64 - 1
 _BITMAP = struct.Struct(">QIIBBHI")
 _BITMAP_TYPE = 1
 _FLAG_IN_USE, _FLAG_AUTO = 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One internal snapshot.  Times as the table has them; sizes in bytes."""
-
-    l1_table_offset: int
-    l1_size: int
-    id: str
-    name: str
-    date_seconds: int
-    date_nanoseconds: int
-    vm_clock_nanoseconds: int
-    vm_state_size: int
-    disk_size: int
-    icount: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from qcow2crypt.create import DiskWriter, Target, TargetFormat, disk_writer
+from qcow2crypt.creation import DiskWriter, Target, TargetFormat, disk_writer
 from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
 from qcow2crypt.image import open_image
 from qcow2crypt.image.base import Extent, Image
