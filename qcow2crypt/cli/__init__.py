@@ -23,6 +23,7 @@ from qcow2crypt.cli.terminal import (
     Console,
     abandon_output,
     flush_output,
+    prepare_errors,
     printable,
     write_line,
 )
@@ -61,6 +62,7 @@ _GLOBAL_OPTIONS = (HELP, Option("version", "V", "version", about="show the versi
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` without the program if None) and give the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    prepare_errors()
     try:
         with _signals_as_errors():
             status = _run(words)
@@ -166,8 +168,8 @@ def _fault(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
+    with contextlib.suppress(Qcow2CryptError, OSError):
+        flush_output()
     with contextlib.suppress(OSError):
         if os.environ.get("QCOW2CRYPT_DEBUG") == "1":
             import traceback

@@ -44,6 +44,8 @@ class Console:
 
     def out(self, text: str) -> None:
         """A line of the result.  Raises CommandError when standard output cannot be written."""
+        if sys.stdout is None:  # closed by whoever started us
+            raise CommandError("cannot write to standard output: it is closed")
         try:
             write_line(sys.stdout, text)
         except BrokenPipeError:
@@ -57,8 +59,16 @@ class Console:
             write_line(sys.stderr, f"{PROGRAM}: warning: {text}")
 
 
+def prepare_errors() -> None:
+    """Give messages somewhere to go where standard error is closed."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for good
+
+
 def flush_output() -> None:
     """Bring out what is still buffered.  Raises as ``Console.out``."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:

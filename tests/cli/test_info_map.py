@@ -88,6 +88,18 @@ def test_a_hostile_backing_name_reaches_no_terminal(tmp_path: Path, run: Run) ->
     assert "\\x1b[2J" in run("info", path).out
 
 
+def test_luks_without_its_header_extension(tmp_path: Path, run: Run) -> None:
+    """qemu-img 7.2 crashes on such a file."""
+    data = bytearray(golden.load("luks-aes128cbc-essiv.qcow2").data)
+    place = data.index(bytes.fromhex("0537be77"))
+    data[place : place + 4] = b"none"
+    path = tmp_path / "broken.qcow2"
+    path.write_bytes(data)
+    done = run("info", path)
+    assert done.status == 0
+    assert "note: the header extension that points to the LUKS header is missing" in done.out
+
+
 def test_chains_are_refused_only_where_there_is_one(run: Run) -> None:
     alone = run("info", "--backing-chain", "--output=json", golden.load("aes-c512-v3.qcow2").path)
     assert len(json.loads(alone.out)) == 1

@@ -206,6 +206,29 @@ def test_output_that_cannot_be_written() -> None:
     assert done.stderr == b"qcow2crypt: cannot write to standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="descriptors are closed by a POSIX shell")
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("info a >&-", 1, "qcow2crypt: cannot write to standard output: it is closed\n"),
+        ("convert a b >&-", 0, ""),
+        ("convert --progress=json a b 2>&-", 0, ""),
+        ("convert missing b 2>&-", 1, ""),
+        ("convert a b <&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_closed_streams(line: str, status: int, said: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(512))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"'{sys.executable}' -m qcow2crypt {line}"],
+        check=False,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )
+    assert (done.returncode, done.stderr.decode()) == (status, said)
+
+
 def test_an_ascii_terminal_shows_escapes(tmp_path: Path) -> None:
     path = tmp_path / "fünf.raw"
     path.write_bytes(bytes(512))

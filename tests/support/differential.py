@@ -22,18 +22,37 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
+from hypothesis import settings
 from oracles.qemu_img import Disk, QemuImg, escape
-from support.differential_locate import place_of
+from support.differential_locate import (
+    first_difference,
+    first_different_byte,
+    host_place,
+    peek,
+    place_of,
+)
+from support.differential_maps import Entry, comparable_info, comparable_map
 
 import qcow2crypt
 from qcow2crypt.cli import main
 
 SECTOR = 512
-NewCase: TypeAlias = "Callable[[], Case]"
+CLUSTER_SIZES = [1 << bits for bits in range(9, 22)]
 PASSPHRASE = "correct horse battery"  # 21 bytes: only 16 of them count
+EXHAUSTIVE = os.environ.get("QCOW2CRYPT_EXHAUSTIVE", "") not in {"", "0"}
+"""Set in the environment for the long run: the same tests, larger disks, many more examples."""
+_EXHAUSTIVE_EXAMPLES = 2000
+
 Word: TypeAlias = "str | Path"
+NewCase: TypeAlias = "Callable[[], Case]"
+_Test = TypeVar("_Test", bound=Callable[..., None])
+
+
+def many(test: _Test) -> _Test:
+    """Many more examples in the long run; elsewhere what the hypothesis profile says."""
+    return settings(max_examples=_EXHAUSTIVE_EXAMPLES)(test) if EXHAUSTIVE else test
 
 
 class Difference(AssertionError):
@@ -57,20 +76,20 @@ class Target:
     cluster_size: int = 65536
     version: int = 3
     passphrase: str | None = None
-    more: tuple[str, ...] = ()
+    more: str = ""
 
     @property
-    def options(self) -> list[str]:
+    def words(self) -> list[str]:
         """The ``--object`` and ``-o`` words."""
         if self.driver == "raw":
-            return [*self.more]
+            return []
         compat = "0.10" if self.version == 2 else "1.1"
-        words = f"cluster_size={self.cluster_size},compat={compat}"
+        options = f"cluster_size={self.cluster_size},compat={compat}{self.more and ','}{self.more}"
         secret: list[str] = []
         if self.passphrase is not None:
             secret = ["--object", f"secret,id=new,data={escape(self.passphrase)}"]
-            words += ",encrypt.format=aes,encrypt.key-secret=new"
-        return [*secret, "-o", words, *self.more]
+            options += ",encrypt.format=aes,encrypt.key-secret=new"
+        return [*secret, "-o", options]
 
     def disk(self, path: Path) -> Disk:
         """The image that was made, as the oracle names it."""
@@ -82,7 +101,7 @@ class Case:
 
     def __init__(self, qemu: QemuImg, home: Path) -> None:
         self.qemu = qemu
-        self.folder = Path(tempfile.mkdtemp(prefix="differential-", dir=home))
+        self.folder = Path(tempfile.mkdtemp(prefix="case-", dir=home))
         self.commands: list[str] = []
         self.by_subprocess = False
 
@@ -99,15 +118,15 @@ class Case:
 
     # Files and commands.
 
-    def file(self, name: str, content: bytes = b"") -> Path:
-        """A file without holes."""
+    def raw(self, content: bytes, name: str = "source") -> Disk:
+        """A raw disk without holes."""
         path = self.folder / name
         path.write_bytes(content)
-        return path
+        return Disk(path, "raw")
 
     def theirs(self, *words: Word, check: bool = True) -> Outcome:
         """Run qemu-img."""
-        self._note(self.qemu.img, words)
+        self._note("qemu-img", words)
         done = self.qemu.run(*words, check=False)
         return self._done(Outcome(done.returncode, done.stdout, done.stderr), "qemu-img", check)
 
@@ -117,19 +136,14 @@ class Case:
         run = _run_program if self.by_subprocess else _run_main
         return self._done(run([str(word) for word in words]), "qcow2crypt", check)
 
-    def qemu_io(self, disk: Disk, *commands: str, check: bool = True) -> str:
+    def qemu_io(self, disk: Disk, *commands: str) -> str:
         """Run qemu-io commands on an image; a ``read -P`` that finds something else fails."""
         script = [part for command in commands for part in ("-c", command)]
-        self._note(self.qemu.io, [*disk.secret("old"), *script, "--image-opts", disk.options("old")])
-        return self.qemu.qemu_io(disk, commands, check=check)
-
-    def both(self, *words: Word, their_words: Sequence[Word], our_words: Sequence[Word]) -> None:
-        """Run the same ``words`` through both, each with its own last words."""
-        self.theirs(*words, *their_words)
-        self.ours(*words, *our_words)
+        self._note("qemu-io", [*disk.secret("old"), *script, *opened(disk, always_options=True)])
+        return self.qemu.qemu_io(disk, commands)
 
     def _note(self, program: str, words: Sequence[Word]) -> None:
-        self.commands.append(shlex.join([Path(program).name, *map(str, words)]))
+        self.commands.append(shlex.join([program, *map(str, words)]))
 
     def _done(self, outcome: Outcome, who: str, check: bool) -> Outcome:
         if check and outcome.status != 0:
@@ -139,15 +153,19 @@ class Case:
 
     # The usual jobs.
 
+    def make(self, target: Target, size: int | str, name: str = "image") -> Disk:
+        """A new empty image by qemu-img."""
+        path = self.folder / name
+        self.theirs("create", "-q", "-f", target.driver, *target.words, path, str(size))
+        return target.disk(path)
+
     def convert(self, source: Disk, target: Target, *more: str) -> tuple[Disk, Disk]:
-        """Convert by qemu-img and by us; gives their file and ours."""
+        """Convert by qemu-img and by us; gives their image and ours."""
         theirs, ours = self.folder / "theirs", self.folder / "ours"
-        words = ["convert", *more, *source.secret("old"), "-O", target.driver, *target.options]
-        if source.encrypted:
-            words += ["--image-opts", source.options("old")]
-        else:
-            words += ["-f", source.driver, str(source.path)]
-        self.both(*words, their_words=[theirs], our_words=[ours])
+        words = ["convert", *more, *source.secret("old"), "-O", target.driver, *target.words]
+        words += opened(source)
+        self.theirs(*words, theirs)
+        self.ours(*words, ours)
         return target.disk(theirs), target.disk(ours)
 
     def guest_by_us(self, disk: Disk) -> bytes:
@@ -158,24 +176,18 @@ class Case:
         """The guest disk as qemu-img convert reads it."""
         return self._guest(disk, self.theirs, "guest-by-them")
 
-    def _guest(self, disk: Disk, run: Any, name: str) -> bytes:  # noqa: ANN401 - a method
+    def _guest(self, disk: Disk, run: Callable[..., Outcome], name: str) -> bytes:
         raw = self.folder / name
-        run("convert", *disk.secret("old"), "-O", "raw", *_opened(disk), raw)
+        run("convert", *disk.secret("old"), "-O", "raw", *opened(disk), raw)
         content = raw.read_bytes()
         raw.unlink()
         return content
 
-    def map_by_us(self, disk: Disk, *more: str) -> list[dict[str, Any]]:
-        """What our map prints as JSON."""
-        return list(json.loads(self._map(disk, self.ours, more)))
-
-    def map_by_them(self, disk: Disk, *more: str) -> list[dict[str, Any]]:
-        """What qemu-img map prints as JSON."""
-        return list(json.loads(self._map(disk, self.theirs, more)))
-
-    def _map(self, disk: Disk, run: Any, more: Sequence[str]) -> str:  # noqa: ANN401 - a method
-        words = ["map", "--output=json", *more, *disk.secret("old"), *_opened(disk)]
-        return str(run(*words).stdout)
+    def read_by_us(self, disk: Disk, offset: int, length: int) -> bytes:
+        """Guest bytes by our library."""
+        self.commands.append(f"qcow2crypt.open({disk.path}).pread({length}, {offset})")
+        with qcow2crypt.open(disk.path, disk.passphrase, format=disk.driver) as image:
+            return image.pread(length, offset)
 
     # Verdicts.
 
@@ -188,7 +200,7 @@ class Case:
         self.fail(
             f"the files differ ({sizes}), first at host offset {offset:#x}: "
             f"in qemu-img's file {place_of(theirs, offset)}, in ours {place_of(ours, offset)}\n"
-            f"qemu-img: {_peek(theirs, offset)}\nours:     {_peek(ours, offset)}"
+            f"qemu-img: {peek(theirs, offset)}\nours:     {peek(ours, offset)}"
         )
 
     def same_guest(self, found: bytes, wanted: bytes, what: str, image: Path | None = None) -> None:
@@ -200,22 +212,51 @@ class Case:
         if image is not None:
             where += f", {host_place(image, at)}"
         self.fail(
-            f"{what}: {len(found)} guest bytes, {len(wanted)} wanted; they differ first at {where}\n"
+            f"{what}: {len(found)} guest bytes, {len(wanted)} wanted; first difference at {where}\n"
             f"found:  {found[at : at + 32].hex(' ', 4)}\nwanted: {wanted[at : at + 32].hex(' ', 4)}"
         )
 
-    def nothing_to_find(self, disk: Disk) -> None:
-        """``qemu-img check`` must find neither errors nor leaks."""
-        self.commands.append(f"qemu-img check {disk.path}")
-        found = self.qemu.check(disk)
-        bad = [found.get(key, 0) for key in ("corruptions", "leaks", "check-errors")]
-        if any(bad):
-            self.fail(f"qemu-img check finds {found}")
+    def holds(self, disk: Disk, pattern: int, offset: int, length: int) -> None:
+        """Both programs must read ``length`` bytes of ``pattern`` at a guest offset."""
+        self.qemu_io(disk, f"read -P {pattern} {offset} {length}")
+        found = self.read_by_us(disk, offset, length)
+        self.same_guest(found, bytes([pattern]) * length, f"we read from {offset:#x}", disk.path)
 
-    def same_json(self, found: object, wanted: object, what: str) -> None:
-        """Two pieces of JSON must be equal."""
+    def both_read_the_same(self, disk: Disk) -> bytes:
+        """Guest disk, map and description of one image; gives the guest disk."""
+        wanted = self.guest_by_them(disk)
+        self.same_guest(self.guest_by_us(disk), wanted, "both read one image", disk.path)
+        self.same_map(disk)
+        self.same_info(disk)
+        return wanted
+
+    def same_map(self, disk: Disk, *more: str) -> list[Entry]:
+        """Both programs must print the same map of one image; gives it."""
+        words = ["map", "--output=json", *more, *disk.secret("old"), *opened(disk)]
+        wanted: list[Entry] = json.loads(self.theirs(*words).stdout)
+        found = comparable_map(json.loads(self.ours(*words).stdout), wanted)
+        self._same_json(found, wanted, "the maps of one image differ")
+        return wanted
+
+    def same_info(self, disk: Disk) -> Entry:
+        """Both programs must describe one image alike; gives the description."""
+        words = ["info", "--output=json", "-f", disk.driver, disk.path]
+        wanted = comparable_info(json.loads(self.theirs(*words).stdout))
+        found = comparable_info(json.loads(self.ours(*words).stdout))
+        self._same_json(found, wanted, "the descriptions of one image differ")
+        return wanted
+
+    def _same_json(self, found: object, wanted: object, what: str) -> None:
         if found != wanted:
             self.fail(f"{what}\nby us:       {json.dumps(found)}\nby qemu-img: {json.dumps(wanted)}")
+
+    def nothing_to_find(self, disk: Disk) -> Entry:
+        """``qemu-img check`` must find neither errors nor leaks; gives what it tells."""
+        self.commands.append(f"qemu-img check {disk.path}")
+        found = self.qemu.check(disk)
+        if any(found.get(key, 0) for key in ("corruptions", "leaks", "check-errors")):
+            self.fail(f"qemu-img check finds {found}")
+        return found
 
     def fail(self, problem: str) -> NoReturn:
         """Raise Difference with all that a reader needs."""
@@ -223,78 +264,27 @@ class Case:
         raise Difference(f"{problem}\nqemu-img version {self.qemu.version}; commands:\n{ran}")
 
 
-def _opened(disk: Disk) -> list[str]:
+def opened(disk: Disk, *, always_options: bool = False) -> list[str]:
     """The words that name an image to read."""
-    if disk.encrypted:
+    if disk.encrypted or always_options:
         return ["--image-opts", disk.options("old")]
     return ["-f", disk.driver, str(disk.path)]
 
 
-def _run_main(words: list[str]) -> Outcome:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(words)
-    return Outcome(status, out.getvalue(), err.getvalue())
+def padded(data: bytes) -> bytes:
+    """The guest disk of a raw file: filled up to a whole sector."""
+    return data + bytes(-len(data) % SECTOR)
 
 
-def _run_program(words: list[str]) -> Outcome:
-    tree = str(Path(qcow2crypt.__file__).parents[1])
-    path = os.pathsep.join([tree, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    done = subprocess.run(
-        [sys.executable, "-m", "qcow2crypt", *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+def without_holes(path: Path) -> None:
+    """Store every byte of a file, zeros too.
 
-
-# Where two things differ.
-
-
-def first_difference(first: Path, second: Path) -> int | None:
-    """The offset of the first byte that differs; the shorter length if one is cut; else None."""
-    step = 1 << 22
-    with first.open("rb") as one, second.open("rb") as two:
-        offset = 0
-        while True:
-            left, right = one.read(step), two.read(step)
-            if left != right:
-                return offset + first_different_byte(left, right)
-            if not left:
-                return None
-            offset += len(left)
-
-
-def first_different_byte(left: bytes, right: bytes) -> int:
-    """The position of the first different byte; the shorter length if one begins the other."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[:middle] == right[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def host_place(image: Path, guest_offset: int) -> str:
-    """Where ``guest_offset`` lies in an image, for a message; our own map may be at fault too."""
-    try:
-        with qcow2crypt.open(image, b"") as disk:
-            extent = next(iter(disk.extents(guest_offset, 1)))
-    except Exception as error:  # noqa: BLE001 - a message must not hide the difference
-        return f"host offset unknown ({error})"
-    host = "none" if extent.host_offset is None else f"{extent.host_offset:#x}"
-    return f"host offset {host} ({extent.kind.value})"
-
-
-def _peek(path: Path, offset: int) -> str:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(32).hex(" ", 4) or "(end of file)"
+    QEMU looks for holes of the host file under the data of unencrypted images, and reports them
+    as zeros.  We do not: such places are data.  Without holes there is nothing to find.
+    """
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
 
 
 @contextlib.contextmanager
@@ -308,3 +298,24 @@ def scratch_home(fallback: Path) -> Iterator[Path]:
         yield home
     finally:
         shutil.rmtree(home)
+
+
+def _run_main(words: list[str]) -> Outcome:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def _run_program(words: list[str]) -> Outcome:
+    tree = str(Path(qcow2crypt.__file__).parents[1])
+    path = os.pathsep.join([tree, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    done: Any = subprocess.run(
+        [sys.executable, "-m", "qcow2crypt", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
