@@ -10,6 +10,7 @@ SHELL := /bin/bash
 
 BIN  := .venv/bin
 JOBS ?= auto
+BENCH ?= engines
 ARGS ?=
 export PYTHON NO_APT
 
@@ -51,9 +52,9 @@ build: ## wheel and sdist in dist/, and a look at what is in them
 	@tools/build-dist.sh
 
 .PHONY: bench
-bench: ## the benchmarks
-	@tools/setup-venv.sh test
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+bench: ## measure (BENCH=engines names the script in benchmarks/)
+	@tools/setup-venv.sh bench
+	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
 .PHONY: check
 check: lint types test ## what to run before a commit

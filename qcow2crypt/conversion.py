@@ -26,8 +26,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 _PIECE = 2 << 20
 """qemu-img reads so much at a time; where its requests begin decides where clusters go."""
-_L2_SLICE = 4096
-"""It follows an extent only as far as so many bytes of an L2 table map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +174,7 @@ class _Copy:
 def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
     """Cut an extent where qemu-img begins anew: its zeros and clusters are found per request.
 
-    In a qcow2 source that is where a slice of an L2 table ends, and before a last part cluster.
+    In a qcow2 source that is where an L2 table ends, and before a last part cluster.
     """
     start: int = extent.guest_offset
     end = start + extent.length
@@ -184,7 +182,7 @@ def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
         yield start, end
         return
     header = image.structure.header
-    reach = header.l2_entries * min(header.cluster_size, _L2_SLICE)
+    reach = header.l2_coverage
     whole_clusters = align_down(image.size, header.cluster_size)
     while start < end:
         stop = min(align_down(start, reach) + reach, end)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the set-up scripts share.  Sourced, never run; every message goes to stderr.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

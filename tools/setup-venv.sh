@@ -4,6 +4,7 @@
 #   tools/setup-venv.sh run     the package and what it needs to run
 #   tools/setup-venv.sh test    and what the tests need
 #   tools/setup-venv.sh dev     and ruff, mypy, build
+#   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
 #
 # Does nothing, and needs no network, when that was done before and nothing it rests on changed.
 # PYTHON=... chooses the interpreter.  NO_APT=1 forbids the use of apt-get.
@@ -11,7 +12,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-purpose=${1:?run, test or dev}
+purpose=${1:?run, test, dev or bench}
 venv=.venv
 
 # ---------------------------------------------------------------------------- which interpreter
@@ -70,10 +71,11 @@ fi
 
 key=$(install_key)
 case $purpose in
-    run) target=. covers="run test dev" ;;
+    run) target=. covers="run test dev bench" ;;
     test) target=".[test]" covers="test dev" ;;
     dev) target=".[dev]" covers="dev" ;;
-    *) fail "the purpose is run, test or dev, not '$purpose'" ;;
+    bench) target=".[bench]" covers="bench" ;;
+    *) fail "the purpose is run, test, dev or bench, not '$purpose'" ;;
 esac
 for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi

@@ -150,7 +150,7 @@ class QemuImg:
     def _opts(self, disk: Disk) -> list[str]:
         return ["--image-opts", disk.options("old")]
 
-    def _json(self, command: str, *args: str | Path, ok: Sequence[int] = (0,)) -> Any:  # noqa: ANN401
+    def _json(self, command: str, *args: str | Path, ok: Sequence[int] = (0,)) -> Any:
         done = self.run(command, "--output=json", *args, check=False)
         if done.returncode not in ok:
             raise QemuError(done, self.version)

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
+import pytest
 from hypothesis import settings
 from oracles.qemu_img import Disk, QemuImg, escape
 from support.differential_locate import (
@@ -44,6 +45,7 @@ PASSPHRASE = "correct horse battery"  # 21 bytes: only 16 of them count
 EXHAUSTIVE = os.environ.get("QCOW2CRYPT_EXHAUSTIVE", "") not in {"", "0"}
 """Set in the environment for the long run: the same tests, larger disks, many more examples."""
 _EXHAUSTIVE_EXAMPLES = 2000
+_EXHAUSTIVE_TIMEOUT = 7200  # seconds
 
 Word: TypeAlias = "str | Path"
 NewCase: TypeAlias = "Callable[[], Case]"
@@ -52,7 +54,9 @@ _Test = TypeVar("_Test", bound=Callable[..., None])
 
 def many(test: _Test) -> _Test:
     """Many more examples in the long run; elsewhere what the hypothesis profile says."""
-    return settings(max_examples=_EXHAUSTIVE_EXAMPLES)(test) if EXHAUSTIVE else test
+    if not EXHAUSTIVE:
+        return test
+    return pytest.mark.timeout(_EXHAUSTIVE_TIMEOUT)(settings(max_examples=_EXHAUSTIVE_EXAMPLES)(test))
 
 
 class Difference(AssertionError):
@@ -240,7 +244,11 @@ class Case:
 
     def same_info(self, disk: Disk) -> Entry:
         """Both programs must describe one image alike; gives the description."""
-        words = ["info", "--output=json", "-f", disk.driver, disk.path]
+        return self.same_description("-f", disk.driver, disk.path)
+
+    def same_description(self, *words: Word) -> Entry:
+        """The same for an image that ``words`` name, as a person might type it."""
+        words = ("info", "--output=json", *words)
         wanted = comparable_info(json.loads(self.theirs(*words).stdout))
         found = comparable_info(json.loads(self.ours(*words).stdout))
         self._same_json(found, wanted, "the descriptions of one image differ")
@@ -292,7 +300,7 @@ def scratch_home(fallback: Path) -> Iterator[Path]:
     """A folder in memory if there is one with room; sync and holes are then quick and exact."""
     memory = Path("/dev/shm")  # noqa: S108 - the folders in it are made by mkdtemp
     roomy = memory.is_dir() and os.access(memory, os.W_OK)
-    roomy = roomy and shutil.disk_usage(memory).free > 1 << 30
+    roomy = roomy and shutil.disk_usage(memory).free > (4 << 30 if EXHAUSTIVE else 1 << 30)
     home = Path(tempfile.mkdtemp(prefix="qcow2crypt-", dir=memory if roomy else fallback))
     try:
         yield home

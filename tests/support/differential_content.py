@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 SECTOR = 512
 _NO_ZERO = bytes.maketrans(b"\0", b"\1")
@@ -23,12 +24,7 @@ def data_bytes(length: int, seed: int) -> bytes:
 
 def content(layout: str, size: int, cluster_size: int, seed: int = 1) -> bytes:
     """A guest disk of ``size`` bytes in one of ``LAYOUTS``."""
-    result = bytearray(data_bytes(size, seed))
-    for start, length in LAYOUTS[layout](size, cluster_size, random.Random(seed)):
-        stop = min(size, start + length)
-        if start < stop:
-            result[start:stop] = bytes(stop - start)
-    return bytes(result)
+    return with_zeros(size, LAYOUTS[layout](size, cluster_size, random.Random(seed)), seed)
 
 
 def with_zeros(size: int, zeros: Sequence[Range], seed: int = 1) -> bytes:
@@ -39,6 +35,19 @@ def with_zeros(size: int, zeros: Sequence[Range], seed: int = 1) -> bytes:
         if start < stop:
             result[start:stop] = bytes(stop - start)
     return bytes(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Guest content that a failing example can show in one line."""
+
+    size: int
+    zeros: tuple[Range, ...] = ()
+    seed: int = 1
+
+    def content(self) -> bytes:
+        """The bytes."""
+        return with_zeros(self.size, self.zeros, self.seed)
 
 
 def _none(_size: int, _cluster: int, _rng: random.Random) -> list[Range]:

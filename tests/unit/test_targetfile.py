@@ -1,0 +1,390 @@
+"""Output that appears whole or not at all: whatever happens, the target is as it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.privileges import nobody
+
+import qcow2crypt
+from qcow2crypt.errors import ArgumentError, TargetError
+from qcow2crypt.targetfile import PART_SUFFIX, TargetFile
+
+OLD, NEW = b"what was there before", b"what is new"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "target"
+    path.write_bytes(OLD)
+    return path
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.endswith(PART_SUFFIX)]
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextlib.contextmanager
+def umask(value: int) -> Iterator[None]:
+    old = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(old)
+
+
+def write_new(path: str | os.PathLike[str]) -> None:
+    with TargetFile(path) as file:
+        file.pwrite(NEW, 0)
+        file.commit()
+
+
+class TestCommit:
+    def test_a_new_file(self, tmp_path: Path) -> None:
+        write_new(tmp_path / "new")
+        assert (tmp_path / "new").read_bytes() == NEW
+        assert not leftovers(tmp_path)
+
+    def test_a_file_that_exists_is_replaced_at_the_end(self, target: Path) -> None:
+        with TargetFile(target) as file:
+            file.pwrite(NEW, 0)
+            assert target.read_bytes() == OLD
+            (part,) = leftovers(target.parent)
+            assert part.startswith(".target.")
+            file.commit()
+            assert target.read_bytes() == NEW
+        assert target.read_bytes() == NEW
+        assert not leftovers(target.parent)
+
+    def test_writes_in_any_order_and_holes(self, tmp_path: Path) -> None:
+        with TargetFile(tmp_path / "new") as file:
+            file.pwrite(b"end", 10)
+            file.pwrite(memoryview(b"xstartx")[1:-1], 0)
+            file.pwrite(b"", 99)
+            file.truncate(20)
+            file.commit()
+        assert (tmp_path / "new").read_bytes() == b"start".ljust(10, b"\0") + b"end".ljust(10, b"\0")
+
+    def test_a_relative_name_in_a_folder_that_is_left(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with TargetFile("new") as file:
+            os.chdir("/")
+            file.commit()
+        assert (tmp_path / "new").exists()
+
+    def test_closing_twice_is_no_error(self, tmp_path: Path) -> None:
+        file = TargetFile(tmp_path / "new")
+        file.close()
+        file.close()
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestPermissions:
+    @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0, 0o666)])
+    def test_a_new_file_has_what_the_umask_leaves(
+        self, mask: int, mode: int, tmp_path: Path
+    ) -> None:
+        with umask(mask):
+            write_new(tmp_path / "new")
+        assert mode_of(tmp_path / "new") == mode
+
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755, 0o200])
+    def test_an_old_file_keeps_its_own(self, mode: int, target: Path) -> None:
+        target.chmod(mode)
+        with umask(0o077):
+            write_new(target)
+        assert mode_of(target) == mode
+
+    def test_the_unfinished_file_is_never_open_to_more_people(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that is being decrypted must not be readable by all for a moment."""
+        target.chmod(0o600)
+        modes = []
+        real = os.open
+
+        def spy(name: str, flags: int, mode: int = 0o777) -> int:
+            fd = real(name, flags, mode)
+            if flags & os.O_CREAT:
+                modes.append(stat.S_IMODE(os.fstat(fd).st_mode))
+            return fd
+
+        monkeypatch.setattr(os, "open", spy)
+        with umask(0):
+            write_new(target)
+        assert modes == [0o600]
+
+    def test_a_write_protected_target_is_refused(self) -> None:
+        # Not in tmp_path: nobody may not even look into that.
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            folder.chmod(0o777)
+            target = folder / "target"
+            target.write_bytes(OLD)
+            target.chmod(0o444)
+            with nobody(), pytest.raises(TargetError, match=r"it is write-protected"):
+                TargetFile(target)
+            assert target.read_bytes() == OLD
+            assert not leftovers(folder)
+
+    def test_a_folder_without_permission(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            folder.chmod(0o555)
+            with nobody(), pytest.raises(TargetError, match=r"cannot create .*Permission denied"):
+                TargetFile(folder / "new")
+            folder.chmod(0o700)
+            assert list(folder.iterdir()) == []
+
+
+class TestLinks:
+    def test_a_symbolic_link_is_followed(self, target: Path) -> None:
+        link = target.with_name("link")
+        link.symlink_to(target.name)
+        write_new(link)
+        assert link.is_symlink()
+        assert target.read_bytes() == NEW
+
+    def test_a_link_into_another_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "there").mkdir()
+        (tmp_path / "link").symlink_to("there/file")
+        with TargetFile(tmp_path / "link") as file:
+            file.pwrite(NEW, 0)
+            assert len(leftovers(tmp_path / "there")) == 1
+            file.commit()
+        assert (tmp_path / "there" / "file").read_bytes() == NEW
+        assert (tmp_path / "link").is_symlink()
+
+    def test_a_link_to_itself(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(TargetError, match=r"Too many levels of symbolic links"):
+            TargetFile(tmp_path / "loop")
+
+    def test_a_hard_link_parts_from_its_twin(self, target: Path) -> None:
+        twin = target.with_name("twin")
+        twin.hardlink_to(target)
+        write_new(target)
+        assert (target.read_bytes(), twin.read_bytes()) == (NEW, OLD)
+
+
+class TestWhatIsNoTarget:
+    def test_kinds_of_files(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for path, says in (
+            (tmp_path, "it is a directory"),
+            (tmp_path / "pipe", "it is not a regular file"),
+            (Path("/dev/null"), "Devices and pipes are not supported as a target yet"),
+            (tmp_path / "no" / "folder", "cannot create .*No such file or directory"),
+            (Path("/dev/null/x"), "Not a directory"),
+            (tmp_path / ("x" * 300), "File name too long"),
+        ):
+            with pytest.raises(TargetError, match=says) as caught:
+                TargetFile(path)
+            assert str(path) in str(caught.value)
+        assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+        assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+    @pytest.mark.parametrize("name", ["", "."])
+    def test_no_name_at_all(self, name: str) -> None:
+        with pytest.raises(TargetError, match=r"it is a directory"):
+            TargetFile(name)
+
+    @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+    def test_names_that_no_file_can_have(self, name: str, tmp_path: Path) -> None:
+        with pytest.raises(TargetError, match=r"cannot write '.*a\\"):
+            TargetFile(f"{tmp_path}/{name}")
+
+    @pytest.mark.parametrize("name", [b"/tmp/x", 3, None])  # noqa: S108 - never opened
+    def test_what_is_no_name(self, name: Any) -> None:
+        with pytest.raises(ArgumentError, match=r"str or PathLike\[str\]"):
+            TargetFile(name)
+
+    @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "€" * 85, "\U0001f511" * 63, "-rf"])
+    def test_every_name_that_a_file_can_have(self, name: str, tmp_path: Path) -> None:
+        write_new(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == NEW
+
+    def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
+        write_new(tmp_path / os.fsdecode(b"\xff\xfe"))
+        assert os.listdir(os.fsencode(tmp_path)) == [b"\xff\xfe"]
+
+
+class TestFailures:
+    """What stood under the name still stands there, and nothing stands beside it."""
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
+    def test_an_exception(self, error: type[BaseException], target: Path) -> None:
+        with pytest.raises(error), TargetFile(target) as file:
+            file.pwrite(NEW, 0)
+            raise error
+        self.check_untouched(target)
+
+    def test_leaving_without_commit(self, target: Path) -> None:
+        with TargetFile(target) as file:
+            file.pwrite(NEW, 0)
+        self.check_untouched(target)
+
+    def test_a_write_that_fails(self, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+        with TargetFile(target) as file:
+            monkeypatch.setattr(os, "pwrite", full)
+            with pytest.raises(TargetError) as caught:
+                file.pwrite(NEW, 0)
+        assert str(caught.value) == (
+            f"cannot write '{target}': No space left on device. The target is as it was before"
+        )
+        self.check_untouched(target)
+
+    @pytest.mark.parametrize("step", ["fsync", "replace", "ftruncate"])
+    def test_a_last_step_that_fails(
+        self, step: str, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError(5, "Input/output error")
+
+        with TargetFile(target) as file:
+            file.pwrite(NEW, 0)
+            monkeypatch.setattr(os, step, fail)
+            with pytest.raises(TargetError, match=r"Input/output error. The target is as it was"):
+                file.truncate(5) if step == "ftruncate" else file.commit()
+        self.check_untouched(target)
+
+    def test_a_file_made_unreachable_at_birth(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "fchmod", fail)
+        with pytest.raises(TargetError, match=r"cannot create .*Operation not permitted"):
+            TargetFile(target)
+        self.check_untouched(target)
+
+    def test_short_writes_are_carried_on(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.pwrite
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[:3], at))
+        write_new(target)
+        assert target.read_bytes() == NEW
+
+    def test_a_folder_that_cannot_be_synced_is_no_failure(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.fsync
+
+        def files_only(fd: int) -> None:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise OSError(22, "Invalid argument")
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", files_only)
+        write_new(target)
+        assert target.read_bytes() == NEW
+
+    def test_the_file_is_synced_before_it_gets_its_name(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done = []
+        for name in ("fsync", "replace"):
+            real = getattr(os, name)
+
+            def spy(*args: Any, _name: str = name, _real: Any = real) -> Any:
+                done.append(_name)
+                return _real(*args)
+
+            monkeypatch.setattr(os, name, spy)
+        write_new(target)
+        assert done == ["fsync", "replace", "fsync"]
+
+    def test_a_limit_on_file_sizes(self, target: Path, tmp_path: Path) -> None:
+        """The kernel says no in the middle of a conversion."""
+        source = tmp_path / "source"
+        source.write_bytes(os.urandom(2 << 20))
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, old[1]))
+            with pytest.raises(TargetError, match=r"File too large. The target is as it was"):
+                qcow2crypt.convert(source, target, source_format="raw", target_format="qcow2")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+            signal.signal(signal.SIGXFSZ, before)
+        self.check_untouched(target)
+
+    def test_a_full_disk(self, tmp_path: Path) -> None:
+        """On a real file system of 1 MiB, where root may mount one; /dev/full has no room either."""
+        mount = tmp_path / "small"
+        mount.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
+        if shutil.which("mount") is None or os.geteuid() != 0:
+            pytest.skip("no small file system can be mounted here: a full disk was not tested")
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no small file system can be mounted here: a full disk was not tested")
+        try:
+            source, target = tmp_path / "source", mount / "target"
+            source.write_bytes(os.urandom(3 << 20))
+            target.write_bytes(OLD)
+            with pytest.raises(TargetError, match=r"No space left on device. The target is as it"):
+                qcow2crypt.convert(source, target, source_format="raw", target_format="qcow2")
+            self.check_untouched(target)
+        finally:
+            subprocess.run(["umount", str(mount)], check=True)
+
+    def test_a_process_that_is_killed(self, target: Path, tmp_path: Path) -> None:
+        """SIGKILL in the middle: the old file is whole, and the part file has no magic."""
+        (tmp_path / "source").write_bytes(os.urandom(4 << 20))
+        program = (
+            "import os, signal, sys, qcow2crypt\n"
+            "def die(done, total):\n"
+            "    if done >= total // 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "qcow2crypt.convert('source', 'target', source_format='raw', target_format='qcow2',"
+            " progress=die)\n"
+        )
+        home = Path(qcow2crypt.__file__).parent.parent
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(home)},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert target.read_bytes() == OLD
+        (part,) = leftovers(tmp_path)
+        content = (tmp_path / part).read_bytes()
+        assert len(content) > 1 << 20
+        assert content[:4] == bytes(4), "an unfinished file must not look like an image"
+
+    @staticmethod
+    def check_untouched(target: Path) -> None:
+        assert target.read_bytes() == OLD
+        assert not leftovers(target.parent)
+
+
+def test_identity_is_that_of_the_target_not_of_the_part(target: Path) -> None:
+    status = target.stat()
+    with TargetFile(target) as file:
+        assert file.identity() == (status.st_dev, status.st_ino)
+    with TargetFile(target.with_name("new")) as file:
+        assert file.identity() is None
