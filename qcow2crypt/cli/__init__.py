@@ -168,8 +168,10 @@ def _fault(error: Exception) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    with contextlib.suppress(Qcow2CryptError, OSError):
+    try:
         flush_output()
+    except (Qcow2CryptError, OSError):
+        abandon_output()  # or the interpreter tries again at its end, and complains
     with contextlib.suppress(OSError):
         if os.environ.get("QCOW2CRYPT_DEBUG") == "1":
             import traceback
