@@ -1,6 +1,7 @@
 # Every target sets up what it needs by itself: a Python, .venv, packages.  `make help` lists them.
 #
 #   PYTHON=/path/to/python   the interpreter for .venv         NO_APT=1   never use apt-get
+#   QCOW2CRYPT_NATIVE=auto|require|off    the C kernels: if they compile, or stop, or without
 #   ARGS="..."               more arguments for the program    JOBS=4     test processes
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ BIN  := .venv/bin
 JOBS ?= auto
 BENCH ?= engines
 ARGS ?=
-export PYTHON NO_APT
+export PYTHON NO_APT QCOW2CRYPT_NATIVE
 
 .PHONY: help
 help: ## this list
@@ -52,7 +53,7 @@ build: ## wheel and sdist in dist/, and a look at what is in them
 	@tools/build-dist.sh
 
 .PHONY: bench
-bench: ## measure (BENCH=engines names the script in benchmarks/)
+bench: ## measure (BENCH=engines or BENCH=sectors: the script in benchmarks/)
 	@tools/setup-venv.sh bench
 	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
 
@@ -62,4 +63,5 @@ check: lint types test ## what to run before a commit
 .PHONY: clean
 clean: ## remove everything that was made here
 	@rm -rf .venv build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -f qcow2crypt/_native.*so qcow2crypt/_native.*pyd
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

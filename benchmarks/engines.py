@@ -139,7 +139,7 @@ PEERS = (
 def contenders() -> tuple[list[Contender], dict[str, str]]:
     """Those that can run here, and the others with the reason why not."""
     present, missing = [], {}
-    for engine in engines.status():
+    for engine in engines.status().engines:
         label = f"engine {engine.name}"
         if engine.available:
             present.append(Contender(label, engine.name, engine_work(engine.name)))

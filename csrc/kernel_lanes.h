@@ -25,6 +25,7 @@
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 16")
+#define CACHE_LINE 64
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
@@ -45,6 +46,9 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
     size_t row[LANES * VL];
     V state[LANES], in[2][LANES * VL], out[2][LANES * VL];
     const size_t tiles = sector_size / (QC_BLOCK * VL);
+    /* So much of the next group is asked for while one tile is worked on: hardware does not see
+     * a pattern in as many streams as there are sectors. */
+    const size_t share = (size_t)lanes * VL * VL * QC_BLOCK;
     /* The state is kept as ciphertext ^ first key: the plaintext is then all that must be added
      * before the next block's rounds, and the first key is off the serial path. */
     const V first = keys[0], final = v_xor(keys[rounds], keys[0]);
@@ -83,6 +87,12 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
             UNROLL
             for (int round = 1; round <= FULL_ROUNDS; round++) {
                 const V key = keys[round];
+                const size_t line = (step * FULL_ROUNDS + round - 1) * (size_t)CACHE_LINE;
+                if (whole && line < share) {
+                    __builtin_prefetch(src + (lanes * VL) * sector_size + tile * share + line);
+                    if (src != dst)
+                        __builtin_prefetch(dst + (lanes * VL) * sector_size + tile * share + line, 1);
+                }
                 UNROLL
                 for (int lane = 0; lane < lanes; lane++)
                     state[lane] = v_enc(state[lane], key);

@@ -9,7 +9,7 @@
 #define OP static inline __attribute__((always_inline)) TARGET
 typedef __m512i V;
 #define VL 4
-#define LANES 12
+#define LANES 8
 #define NARROW qc_kernel_aesni
 
 OP V v_load(const uint8_t *p) { return _mm512_loadu_si512(p); }

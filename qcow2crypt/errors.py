@@ -108,6 +108,10 @@ class EngineUnavailableError(Qcow2CryptError):
         return (type(self), (self.name, self.reason))
 
 
+class SelfTestError(EngineUnavailableError):
+    """An engine gave wrong bytes when it was tested.  Never passed over, not by ``auto`` either."""
+
+
 class SourceError(Qcow2CryptError):
     """The source cannot be read: the operating system said no, or the file is too short."""
 

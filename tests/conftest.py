@@ -35,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-qemu", action="store_true", help="fail, not skip, where qemu-img is missing"
     )
+    parser.addoption(
+        "--require-native-tools",
+        action="store_true",
+        help="fail, not skip, where compilers, valgrind or qemu-user are missing",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,9 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> list[str]:
     qemu = QemuImg.find()
+    status = engines.status()
+    kernels = [kernel.name for kernel in status.kernels if kernel.available]
     return [
         f"qcow2crypt {qcow2crypt.__version__} from {Path(qcow2crypt.__file__).parent}",
-        f"engines: {', '.join(engines.available())}",
+        f"engines: {', '.join(engines.available())}; used: {status.used or 'none'}",
+        f"kernels of the engine native: {', '.join(kernels) or 'none'}",
         f"qemu-img: {qemu.version if qemu else 'not installed'}",
     ]
 

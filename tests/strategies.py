@@ -16,9 +16,13 @@ from qcow2crypt import engines
 from qcow2crypt.errors import EngineUnavailableError
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_NUMBER_MAX
 
-ENGINES = engines.names()
+# Each kernel of this build, whether or not this processor can run it: one that it cannot is
+# skipped by name.
+KERNELS = tuple(f"native:{kernel.name}" for kernel in engines.status().kernels)
+ENGINES = (*engines.names(), *KERNELS)
 
 # pure: 3 | 4 one after the other or side by side.  pycryptodome: 48 | 49 with 512-byte sectors.
+# native: groups of 4 to 48.
 RUN_LENGTHS = (0, 1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129)
 SECTOR_SIZES = (16, 32, 48, 512, 528, 4096)
 
@@ -33,6 +37,12 @@ class Run:
     sector_size: int
     count: int
     seed: int
+
+
+def working() -> list[str]:
+    """The names in ENGINES that can be had here."""
+    able = {f"native:{kernel.name}" for kernel in engines.status().kernels if kernel.available}
+    return [*engines.available(), *(name for name in KERNELS if name in able)]
 
 
 def engine(name: str) -> engines.Engine:

@@ -1,6 +1,8 @@
 """What must be in the wheel and the sdist, and what must not.
 
-    python tools/check_dist.py dist
+    python tools/check_dist.py dist           # a wheel with or without compiled C kernels
+    python tools/check_dist.py dist native    # with them
+    python tools/check_dist.py dist pure      # without
 
 Compares both with the source tree, so a new module, or a folder without ``__init__.py``, cannot
 be left out unseen.  Prints each difference and exits with 1 when there is any.
@@ -18,19 +20,29 @@ from pathlib import Path
 from source_tree import ROOT, source_files
 
 REQUIRES_PYTHON = ">=3.10"
-WHEEL_TAG = "py3-none-any"
+PURE_TAG = "py3-none-any"
+NATIVE_TAG = re.compile(r"cp310-abi3-([a-z0-9_.]+)")
+COMPILED = ("qcow2crypt/_native.abi3.so", "qcow2crypt/_native.pyd")
+KERNELS = {
+    "x86_64": ("vaes512", "vaes256", "aesni", "portable-avx2", "portable"),
+    "aarch64": ("armv8", "portable"),
+    "arm64": ("armv8", "portable"),
+}
 
 
-def check_wheel(path: Path) -> list[str]:
+def check_wheel(path: Path, kind: str) -> list[str]:
     """Everything that is wrong with the wheel at ``path``, a sentence each."""
+    info = f"qcow2crypt-{_version()}.dist-info"
     with zipfile.ZipFile(path) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
-        info = f"qcow2crypt-{_version()}.dist-info"
-        metadata_name = f"{info}/METADATA"
-        metadata = archive.read(metadata_name).decode() if metadata_name in names else ""
+        metadata, wheel = (
+            archive.read(f"{info}/{name}").decode() if f"{info}/{name}" in names else ""
+            for name in ("METADATA", "WHEEL")
+        )
+        compiled = {name: archive.read(name) for name in names if name.startswith(COMPILED)}
     expected = {str(path) for path in source_files() if path.parts[0] == "qcow2crypt"}
-    code = {name for name in names if not name.startswith(f"{info}/")}
-    problems = [] if path.name.endswith(f"-{WHEEL_TAG}.whl") else [f"its tag is not {WHEEL_TAG}"]
+    code = {name for name in names if not name.startswith(f"{info}/")} - compiled.keys()
+    problems = _check_kind(path, kind, wheel, compiled)
     problems += [f"lacks {name}" for name in sorted(expected - code)]
     problems += [f"has {name}, which is no file of the package" for name in sorted(code - expected)]
     problems += [f"lacks {name}" for name in _needed_in_wheel(info) if name not in names]
@@ -52,6 +64,27 @@ def check_sdist(path: Path) -> list[str]:
     problems += [
         f"has {name}, which is no file of the project" for name in sorted(names - expected - made)
     ]
+    return problems
+
+
+def _check_kind(path: Path, kind: str, wheel: str, compiled: dict[str, bytes]) -> list[str]:
+    """The tag, what the wheel says of itself and what is compiled in it must go together."""
+    tag = "-".join(path.stem.split("-")[-3:])
+    native = NATIVE_TAG.fullmatch(tag)
+    problems = []
+    if not native and tag != PURE_TAG:
+        problems.append(f"its tag is {tag}, neither {PURE_TAG} nor {NATIVE_TAG.pattern}")
+    if kind != "any" and (kind == "native") is not bool(native):
+        problems.append(f"its tag is {tag}, but it should be {kind}")
+    pure = f"Root-Is-Purelib: {'false' if native else 'true'}"
+    problems += [f"does not say {line}" for line in (pure, f"Tag: {tag}") if line not in wheel]
+    if len(compiled) != bool(native):
+        problems.append(f"has compiled files, {len(compiled)} of them: {sorted(compiled)}")
+    machine = next((name for name in KERNELS if native and native[1].endswith(name)), "")
+    for name, content in compiled.items():
+        lost = [k for k in KERNELS.get(machine, ()) if k.encode() + b"\0" not in content]
+        if lost:
+            problems.append(f"lacks in {name} the kernels {', '.join(lost)}")
     return problems
 
 
@@ -84,14 +117,17 @@ def _version() -> str:
     return found[1]
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, kind: str) -> int:
     """Check the one wheel and the one sdist in ``folder``; give the exit status."""
+    if kind not in ("any", "native", "pure"):
+        sys.exit(f"a wheel is native, pure or any, not '{kind}'")
     status = 0
-    for pattern, check in (("*.whl", check_wheel), ("*.tar.gz", check_sdist)):
+    for pattern in ("*.whl", "*.tar.gz"):
         archives = sorted(folder.glob(pattern))
         if len(archives) != 1:
             sys.exit(f"{folder} should hold one {pattern}, it holds {len(archives)}")
-        problems = check(archives[0])
+        is_wheel = pattern == "*.whl"
+        problems = check_wheel(archives[0], kind) if is_wheel else check_sdist(archives[0])
         print(f"{archives[0].name}: " + ("as it should be" if not problems else "not right"))
         for problem in problems:
             print(f"  {problem}")
@@ -100,4 +136,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "any"))

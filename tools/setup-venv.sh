@@ -7,6 +7,8 @@
 #   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
 #
 # Does nothing, and needs no network, when that was done before and nothing it rests on changed.
+# The C kernels are compiled with it, as QCOW2CRYPT_NATIVE says (see setup.py).  All purposes but
+# `run` have a compiler installed where that is allowed; none needs one.
 # PYTHON=... chooses the interpreter.  NO_APT=1 forbids the use of apt-get.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -43,10 +45,13 @@ choose_python() {
 # What an environment rests on: its place, and which interpreter was asked for.
 venv_key() { echo "$root ${PYTHON:-any}"; }
 
-# What an installation rests on: the parts of pyproject.toml that pip reads, and setup.py.
+# What an installation rests on: the parts of pyproject.toml that pip reads, setup.py, and all that
+# is compiled and compiles.
 install_key() {
     { sed -n '/^\[build-system\]/,/^\[tool\.ruff\]/p' pyproject.toml; cat setup.py
-      "$venv/bin/python" -VV; } | sha256sum | cut -d' ' -f1
+      "$venv/bin/python" -VV
+      cat csrc/*.py csrc/*.[ch]; echo "${QCOW2CRYPT_NATIVE:-auto}"
+      "${CC:-cc}" --version 2>/dev/null || true; } | sha256sum | cut -d' ' -f1
 }
 
 # ------------------------------------------------------------------------------ the environment
@@ -67,6 +72,18 @@ if [ "$(cat "$venv/.made-for" 2>/dev/null)" != "$(venv_key)" ] || ! is_python "$
     venv_key >"$venv/.made-for"
 fi
 
+# --------------------------------------------------------------------------------- the compiler
+
+if [ "$purpose" != run ] && [ "${QCOW2CRYPT_NATIVE:-auto}" != off ]; then
+    missing=()
+    command -v "${CC:-cc}" >/dev/null || missing+=(gcc libc6-dev)
+    headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -e "$headers/Python.h" ] || missing+=("lib$(basename "$headers")-dev")
+    if [ ${#missing[@]} -gt 0 ] && may_install; then
+        apt_install "${missing[@]}" || say "they could not be installed"
+    fi
+fi
+
 # --------------------------------------------------------------------------------- the packages
 
 key=$(install_key)
@@ -81,6 +98,10 @@ for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi
 done
 say "installing qcow2crypt and what it needs ($purpose)"
-logged pip "$venv/bin/python" -m pip install --disable-pip-version-check --editable "$target" ||
+logged pip "$venv/bin/python" -m pip install --verbose --disable-pip-version-check --editable "$target" ||
     fail "the packages could not be installed" "is the network up?  The whole log: build/log/pip.log"
 echo "$key" >"$venv/.installed-$purpose"
+if ! "$venv/bin/python" -c 'import qcow2crypt._native' 2>/dev/null; then
+    say "the C kernels were not compiled (is there a C compiler?  build/log/pip.log says more):" \
+        "all works, but slower"
+fi

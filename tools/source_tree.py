@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What is made here and never kept, for a tree without git (an unpacked sdist): as in .gitignore.
 _MADE_DIRS = {".git", ".venv", "build", "dist", "demo-out", "__pycache__"}
 _MADE_DIRS |= {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+_MADE_FILES = (".o", ".so", ".pyc", ".pyo")
 
 
 def source_files(*suffixes: str) -> list[Path]:
@@ -44,5 +45,7 @@ def _walked_files() -> list[Path]:
     found: list[Path] = []
     for folder, inner, names in os.walk(ROOT):
         inner[:] = [n for n in inner if n not in _MADE_DIRS and not n.endswith(".egg-info")]
-        found += (Path(folder, name).relative_to(ROOT) for name in names)
+        found += (
+            Path(folder, name).relative_to(ROOT) for name in names if not name.endswith(_MADE_FILES)
+        )
     return found

@@ -1,4 +1,4 @@
-"""The command line: ``qcow2crypt info|create|convert|map``, in qemu-img's words.
+"""The command line: ``qcow2crypt info|create|convert|map`` in qemu-img's words, ``engines``.
 
 Chooses the command and turns every error into one line and an exit code: 0 for success, 1 for
 any error, as qemu-img does, 130 after Ctrl-C, 141 when the reader of the output went away, 128
@@ -34,6 +34,7 @@ COMMANDS = {
     "create": ("qcow2crypt.cli.cmd_create", "make an empty image"),
     "convert": ("qcow2crypt.cli.cmd_convert", "copy a disk into a new image: decrypt, encrypt"),
     "map": ("qcow2crypt.cli.cmd_map", "show which parts of a disk are stored, and where"),
+    "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
 

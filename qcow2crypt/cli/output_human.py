@@ -1,4 +1,6 @@
-"""Results as text for people, in the form that qemu-img prints.  Knows dictionaries and extents.
+"""Results as text for people, where it can be in the form that qemu-img prints.
+
+Knows dictionaries, extents and how it stands with engines.
 
 The dictionary is what ``ImageInfo.as_dict`` gives.  Every text that comes from an image goes
 through ``printable``: a hostile file name reaches no terminal as it is.
@@ -13,6 +15,7 @@ from typing import Any
 from qcow2crypt.cli.mapping import MapEntry
 from qcow2crypt.cli.sizes import format_size
 from qcow2crypt.cli.terminal import printable
+from qcow2crypt.engines import EngineStatus, KernelStatus, Status
 
 
 def info_lines(info: Mapping[str, Any]) -> Iterator[str]:
@@ -134,6 +137,29 @@ def map_lines(entries: Iterable[MapEntry], name: str) -> Iterator[str]:
         note = " (encrypted)" if entry.encrypted else " (compressed)" if entry.compressed else ""
         where = "-" if entry.host_offset is None else _hex(entry.host_offset)
         yield f"{_hex(entry.start):<16}{_hex(entry.length):<16}{where:<16}{shown}{note}"
+
+
+def engines_lines(status: Status) -> Iterator[str]:
+    """The answer of ``engines``: what is used and why, then all there is."""
+    kernel = f", kernel {status.kernel}" if status.kernel else ""
+    yield f"used: {printable(status.used) or 'none'}{kernel}"
+    yield f"why: {printable(status.why)}"
+    yield "engines:"
+    for engine in status.engines:
+        yield f"    {engine.name:<16}{_answer(engine, engine.summary)}"
+    if status.kernels:
+        yield "kernels of the engine native:"
+    for each in status.kernels:
+        needs = f"needs {', '.join(each.needs)}" if each.needs else "runs everywhere"
+        yield f"    {each.name:<16}{_answer(each, needs)}"
+    if status.features:
+        yield "processor features that these kernels ask for:"
+    for feature in status.features:
+        yield f"    {feature.name:<16}{'yes' if feature.present else 'no'}"
+
+
+def _answer(row: EngineStatus | KernelStatus, about: str) -> str:
+    return f"works    {about}" if row.available else f"no       {printable(row.reason)}"
 
 
 def _hex(number: int) -> str:

@@ -1,15 +1,17 @@
 """Results as JSON, in the form that qemu-img prints.  Knows dictionaries and extents.
 
-The schemas are in qcow2crypt/cli/schemas; docs/json-output.md explains them.
+The schemas are in docs/schemas; docs/json-output.md explains them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from qcow2crypt.cli.mapping import MapEntry
+from qcow2crypt.engines import Status
 
 
 def info_json(description: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -26,6 +28,13 @@ def map_json(entries: Iterable[MapEntry]) -> Iterator[str]:
             line = ""
         line += _entry_json(entry)
     yield line + "]"
+
+
+def engines_json(status: Status) -> str:
+    """The answer of ``engines --output=json``."""
+    answer = asdict(status)
+    answer["used"], answer["kernel"] = status.used or None, status.kernel or None
+    return json.dumps(answer, indent=4)
 
 
 def _entry_json(entry: MapEntry) -> str:

@@ -2,12 +2,13 @@
 
 >>> from qcow2crypt import engines
 >>> engines.names()
-('pycryptodome', 'pure', 'reference')
+('native', 'pycryptodome', 'pure', 'reference')
 >>> engines.get("pure").name
 'pure'
 
 Without a name the environment variable QCOW2CRYPT_ENGINE chooses, and without that the fastest
 engine that works here.  A name that is given is kept to: there is no silent way to another engine.
+Some engines have variants, chosen with a colon: ``native:aesni`` is native with this kernel.
 
 To add an engine is to add a row to the table below; its module is imported when it is asked for,
 not before.  Knows engines by name only, nothing of how they work.
@@ -18,9 +19,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 
 from qcow2crypt.engines.base import Engine, ExpandedKey
-from qcow2crypt.errors import ArgumentError, EngineUnavailableError
+from qcow2crypt.engines.report import EngineStatus, Feature, KernelStatus, Status
+from qcow2crypt.errors import ArgumentError, EngineUnavailableError, SelfTestError
 
 __all__ = [
     "AUTO",
@@ -28,6 +31,9 @@ __all__ = [
     "Engine",
     "EngineStatus",
     "ExpandedKey",
+    "Feature",
+    "KernelStatus",
+    "Status",
     "available",
     "get",
     "names",
@@ -39,16 +45,6 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """How it stands with one engine.  ``reason`` tells why not, "" where ``available``."""
-
-    name: str
-    available: bool
-    reason: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Row:
     """One engine.
 
@@ -57,7 +53,8 @@ class _Row:
     ``automatic``  may be taken without being asked for by name
     ``variants``   the name may go on after a colon, as in "name:variant"; then ``load(variant)``
                    gets what stands there, "" for none, and raises EngineUnavailableError for one
-                   that it does not have
+                   that it does not have.  The module then also has ``kernels()`` and
+                   ``features()``, and the engine an attribute ``kernel``, for ``status``
     """
 
     name: str
@@ -70,6 +67,17 @@ class _Row:
 
 # In order of preference: fastest first.
 _TABLE: tuple[_Row, ...] = (
+    _Row(
+        "native",
+        "qcow2crypt.engines.native",
+        "C kernels for this processor, many sectors side by side; constant-time",
+        needs=(
+            "the compiled C kernels, which this installation does not have (install a wheel made "
+            "for this platform, or build with a C compiler and QCOW2CRYPT_NATIVE=require, which "
+            "tells what is in the way)"
+        ),
+        variants=True,
+    ),
     _Row(
         "pycryptodome",
         "qcow2crypt.engines.pycryptodome",
@@ -99,12 +107,34 @@ def names() -> tuple[str, ...]:
 
 def available() -> tuple[str, ...]:
     """The engines that work here, in order of preference."""
-    return tuple(engine.name for engine in status() if engine.available)
+    return tuple(engine.name for engine in map(_status, _TABLE) if engine.available)
 
 
-def status() -> tuple[EngineStatus, ...]:
-    """How it stands with each engine, in order of preference.  Tries to load all of them."""
-    return tuple(_status(row) for row in _TABLE)
+def status() -> Status:
+    """How it stands with all engines, and which is taken.  Tries to load and test all of them.
+
+    >>> status().engines[-1].name
+    'reference'
+    """
+    asked = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    why = f"the environment variable {ENVIRONMENT_VARIABLE} asks for '{asked}'"
+    if asked in ("", AUTO):
+        why = "auto takes the first that works here"
+    used = kernel = ""
+    try:
+        engine = get()
+        used, kernel = engine.name, getattr(engine, "kernel", "")
+    except EngineUnavailableError as error:
+        why = str(error)
+    modules = [module for row in _TABLE if (module := _module_with_kernels(row)) is not None]
+    return Status(
+        used=used,
+        kernel=kernel,
+        why=why,
+        engines=tuple(map(_status, _TABLE)),
+        kernels=tuple(kernel for module in modules for kernel in module.kernels()),
+        features=tuple(feature for module in modules for feature in module.features()),
+    )
 
 
 def get(engine: str | Engine | None = None) -> Engine:
@@ -142,26 +172,42 @@ def _get(name: str, origin: str) -> Engine:
 
 
 def _engine_or_reason(name: str) -> Engine | str:
-    """The engine ``name``, made at its first use, or why there is none."""
+    """The engine ``name``, made at its first use, or why there is none.
+
+    Raises SelfTestError: nobody who would take another engine may pass over that.
+    """
     if name in _loaded:
         return _loaded[name]
     base, colon, variant = name.partition(":")
     row = next((row for row in _TABLE if row.name == base), None)
     if row is None:
         return "there is no engine of this name"
-    if colon and not row.variants:
-        return f"the engine '{base}' has no variants"
+    if colon and not (row.variants and variant):
+        return f"the engine '{base}' has " + ("no variant ''" if row.variants else "no variants")
     try:
         module = import_module(row.module)
         engine: Engine = module.load(variant) if row.variants else module.load()
     except (ImportError, OSError) as error:  # OSError: a C library that cannot be loaded
         return f"it needs {row.needs}: {error}"
+    except SelfTestError:
+        raise
     except EngineUnavailableError as error:
         return error.reason
     return _loaded.setdefault(name, engine)
 
 
 def _status(row: _Row) -> EngineStatus:
-    found = _engine_or_reason(row.name)
+    try:
+        found = _engine_or_reason(row.name)
+    except SelfTestError as error:
+        found = error.reason
     reason = found if isinstance(found, str) else ""
     return EngineStatus(row.name, available=not reason, reason=reason, summary=row.summary)
+
+
+def _module_with_kernels(row: _Row) -> ModuleType | None:
+    """The module of an engine that has variants; None for others, or where it does not load."""
+    try:
+        return import_module(row.module) if row.variants else None
+    except (ImportError, OSError):
+        return None

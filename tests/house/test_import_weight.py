@@ -10,6 +10,7 @@ from pathlib import Path
 import qcow2crypt
 
 HEAVY = {
+    "_cffi_backend",
     "argparse",
     "backports.zstd",
     "cffi",
@@ -20,6 +21,7 @@ HEAVY = {
     "hypothesis",
     "json",
     "multiprocessing",
+    "qcow2crypt._native",
     "rich",
 }
 

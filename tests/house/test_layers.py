@@ -32,6 +32,8 @@ def module_name(path: Path) -> str:
 # compression is standard from Python 3.14; _typeshed exists for type checkers only.
 STANDARD = sys.stdlib_module_names | {"compression", "_typeshed"}
 MODULES = {module_name(path) for path in FILES}
+# What is compiled has no source of its name, but has a typed face.
+COMPILED = {f"{PACKAGE}.{path.stem}" for path in source_files(".pyi") if path.parts[0] == PACKAGE}
 
 
 def imports_of(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
@@ -46,17 +48,21 @@ def imports_of(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
                 base = ".".join((*parent, base)).rstrip(".")
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                is_module = inner.removeprefix(f"{PACKAGE}.") in MODULES
+                is_module = inner.removeprefix(f"{PACKAGE}.") in MODULES or inner in COMPILED
                 is_ours = base.partition(".")[0] == PACKAGE
                 yield node.lineno, inner if is_module or not is_ours else base
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             name = node.value
-            if name.startswith(f"{PACKAGE}.") and name.removeprefix(f"{PACKAGE}.") in MODULES:
+            if name in COMPILED or (
+                name.startswith(f"{PACKAGE}.") and name.removeprefix(f"{PACKAGE}.") in MODULES
+            ):
                 yield node.lineno, name
 
 
 def complaint(module: str, layer: Layer, imported: str) -> str | None:
     """Why ``module``, which is of ``layer``, may not import ``imported``; None where it may."""
+    if imported in COMPILED:
+        return None if may_use(module, imported) else f"imports {imported}, the compiled part"
     if imported == PACKAGE or imported.startswith(f"{PACKAGE}."):
         ours = imported.removeprefix(PACKAGE).removeprefix(".") or "__init__"
         target = layer_of(ours)
@@ -120,6 +126,9 @@ def test_the_table_for_people_has_the_same_rows() -> None:
         ("engines.pycryptodome", "Crypto.Cipher", True),
         ("image.qcow2.compressed", "backports.zstd", True),
         ("image.qcow2.compressed", "backports", False),
+        ("engines.native", "qcow2crypt._native", True),
+        ("engines.pure", "qcow2crypt._native", False),
+        ("crypt.ivgen", "qcow2crypt._native", False),
         ("cli.progress", "rich.progress", True),
         ("reference.aes", "Crypto", False),
         ("image.qcow2.header", "qcow2crypt.crypt", False),
@@ -140,6 +149,7 @@ def test_every_way_to_import_is_seen() -> None:
         "from . import base\n"
         "from .qcow2 import header as h\n"
         "from ..errors import FormatError\n"
+        "from qcow2crypt import _native\n"
         "def later():\n"
         "    from qcow2crypt.image import base\n"
         "TABLE = {'x': 'qcow2crypt.errors'}\n"
@@ -151,6 +161,7 @@ def test_every_way_to_import_is_seen() -> None:
         (2, "qcow2crypt.image.base"),
         (3, "qcow2crypt.image.qcow2.header"),
         (4, "qcow2crypt.errors"),
-        (6, "qcow2crypt.image.base"),
-        (7, "qcow2crypt.errors"),
+        (5, "qcow2crypt._native"),
+        (7, "qcow2crypt.image.base"),
+        (8, "qcow2crypt.errors"),
     ]

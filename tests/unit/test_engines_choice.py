@@ -26,8 +26,17 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_pycryptodome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if the package pycryptodome were not installed."""
+def no_native(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if the C kernels had not been compiled."""
+    monkeypatch.delitem(sys.modules, "qcow2crypt.engines.native", raising=False)
+    monkeypatch.setitem(sys.modules, "qcow2crypt._native", None)
+    yield
+    sys.modules.pop("qcow2crypt.engines.native", None)
+
+
+@pytest.fixture
+def no_pycryptodome(monkeypatch: pytest.MonkeyPatch, no_native: None) -> Iterator[None]:
+    """As if neither they nor the package pycryptodome were there."""
     for name in list(sys.modules):
         if name == "Crypto" or name.startswith("Crypto."):
             monkeypatch.delitem(sys.modules, name)
@@ -38,7 +47,7 @@ def no_pycryptodome(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_names_are_in_order_of_preference() -> None:
-    assert engines.names() == ("pycryptodome", "pure", "reference")
+    assert engines.names() == ("native", "pycryptodome", "pure", "reference")
 
 
 @pytest.mark.parametrize("name", engines.available())
@@ -49,8 +58,14 @@ def test_an_engine_has_the_name_it_is_asked_for_by(name: str) -> None:
     assert engines.get(engine) is engine
 
 
+@pytest.mark.usefixtures("no_native")
+def test_auto_takes_another_where_native_is_missing() -> None:
+    assert engines.get().name == "pycryptodome"
+    assert engines.status().used == "pycryptodome"
+
+
 @pytest.mark.usefixtures("no_pycryptodome")
-def test_auto_takes_pure_where_pycryptodome_is_missing() -> None:
+def test_auto_takes_pure_where_pycryptodome_is_missing_too() -> None:
     assert engines.get().name == "pure"
     assert engines.get("auto").name == "pure"
 
@@ -88,7 +103,7 @@ def test_the_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert engines.get("auto").name == engines.available()[0]
 
 
-@pytest.mark.parametrize("name", ["fast", "Pure", " pure", "pure ", "", "native"])
+@pytest.mark.parametrize("name", ["fast", "Pure", " pure", "pure ", "", "vaes512"])
 def test_a_name_that_is_not_known(name: str) -> None:
     with pytest.raises(EngineUnavailableError) as caught:
         engines.get(name)
@@ -126,7 +141,8 @@ def test_the_environment_is_kept_to_even_where_its_engine_is_missing(
 
 @pytest.mark.usefixtures("no_pycryptodome")
 def test_the_status_of_an_engine_whose_package_is_missing() -> None:
-    missing, pure, reference = engines.status()
+    native, missing, pure, reference = engines.status().engines
+    assert not native.available
     assert not missing.available
     assert "pip install pycryptodome" in missing.reason
     assert (pure.available, pure.reason) == (True, "")
@@ -134,12 +150,35 @@ def test_the_status_of_an_engine_whose_package_is_missing() -> None:
 
 
 def test_status_goes_with_names() -> None:
-    status = engines.status()
+    status = engines.status().engines
     assert tuple(engine.name for engine in status) == engines.names()
     for engine in status:
         assert engine.summary
         assert engine.available == (not engine.reason)
     assert engines.available() == tuple(engine.name for engine in status if engine.available)
+
+
+def test_status_says_what_is_used_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = engines.status()
+    assert status.used == engines.get().name
+    assert status.why == "auto takes the first that works here"
+    monkeypatch.setenv(VARIABLE, "pure")
+    status = engines.status()
+    assert (status.used, status.kernel) == ("pure", "")
+    assert status.why == f"the environment variable {VARIABLE} asks for 'pure'"
+    monkeypatch.setenv(VARIABLE, "fast")
+    status = engines.status()
+    assert status.used == ""
+    assert "there is no engine of this name" in status.why
+
+
+@pytest.mark.usefixtures("no_native")
+def test_native_where_it_was_not_compiled() -> None:
+    for name in ("native", "native:portable"):
+        with pytest.raises(EngineUnavailableError) as caught:
+            engines.get(name)
+        assert "QCOW2CRYPT_NATIVE=require" in str(caught.value)
+    assert engines.status().kernels == ()
 
 
 @pytest.mark.parametrize("wrong", [3, b"pure", object(), ["pure"]])
@@ -151,6 +190,11 @@ def test_what_is_no_engine(wrong: object) -> None:
 def test_an_engine_without_variants() -> None:
     with pytest.raises(EngineUnavailableError, match="the engine 'pure' has no variants"):
         engines.get("pure:quick")
+
+
+def test_a_colon_without_a_variant() -> None:
+    with pytest.raises(EngineUnavailableError, match="the engine 'native' has no variant ''"):
+        engines.get("native:")
 
 
 def test_a_row_is_all_that_a_new_engine_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +209,7 @@ def test_a_row_is_all_that_a_new_engine_needs(monkeypatch: pytest.MonkeyPatch) -
 
     module = ModuleType("made_up_engine")
     module.load = load  # type: ignore[attr-defined]
+    module.kernels = module.features = lambda: ()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "made_up_engine", module)
     row = engines._Row("made-up", "made_up_engine", "a test", variants=True)
     monkeypatch.setattr(engines, "_TABLE", (row, *engines._TABLE))
@@ -186,15 +231,17 @@ def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch, error: Exc
 
     monkeypatch.setattr(engines, "import_module", fail)
     status = engines.status()
-    assert not any(engine.available for engine in status)
-    assert str(error) in status[0].reason
+    assert not any(engine.available for engine in status.engines)
+    assert str(error) in status.engines[0].reason
+    assert (status.used, status.kernel, status.kernels, status.features) == ("", "", (), ())
+    assert str(error) in status.why
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
     program = (
         "import sys; from qcow2crypt import engines\n"
         "def there(): return [m for m in sys.modules if m.startswith(('Crypto', 'qcow2crypt.r'))\n"
-        "    or m.startswith('qcow2crypt.engines.p')]\n"
+        "    or m.startswith(('qcow2crypt.engines.p', 'qcow2crypt.engines.n', 'qcow2crypt._n'))]\n"
         "assert not there(), there()\n"
         "engines.get('pure')\n"
         "assert 'Crypto' not in sys.modules\n"

@@ -1,0 +1,142 @@
+"""Every kernel at every edge: run lengths, sector sizes, alignments, walls around the buffers.
+
+Sectors do not know of each other, so what OpenSSL says of a long run holds for its beginnings.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+
+import pytest
+import strategies
+from oracles.openssl import openssl_or_skip
+from support.guarded import Guarded
+
+from qcow2crypt import SectorCipher
+from qcow2crypt.units import SECTOR_NUMBER_MAX
+
+pytest.importorskip("qcow2crypt._native", reason="no kernel was tested: none is compiled in")
+
+MOST = 300  # sectors: over six times the widest group
+SIZES = range(16, 4096 + 16, 16)
+# One less and one more than each group of sectors that some kernel works on at once.
+COUNTS = (1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49)
+
+each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
+each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
+each_key_size = pytest.mark.parametrize("key_size", [16, 24, 32])
+
+
+@functools.lru_cache(maxsize=1024)
+def known(
+    way: str, count: int, key_size: int, sector_size: int = 512
+) -> tuple[strategies.Run, bytes]:
+    """A run and what OpenSSL makes of it."""
+    run = strategies.make_run(11, count, key_size=key_size, sector_size=sector_size)
+    return run, getattr(openssl_or_skip(), way)(run.key, run.ivs, run.data, run.sector_size)
+
+
+@each_kernel
+@each_way
+@each_key_size
+def test_every_run_length(name: str, way: str, key_size: int) -> None:
+    run, expected = known(way, MOST, key_size)
+    work = getattr(strategies.engine(name).expand_key(run.key), way)
+    wrong = []
+    for count in range(MOST + 1):
+        ivs, data = run.ivs[: 16 * count], run.data[: 512 * count]
+        out = bytearray(b"\xa5" * (len(data) + 64))
+        work(ivs, data, memoryview(out)[: len(data)])
+        in_place = bytearray(data)
+        work(ivs, in_place, in_place)
+        right = out[: len(data)] == expected[: len(data)] and out[len(data) :] == b"\xa5" * 64
+        if not right or in_place != expected[: len(data)]:
+            wrong.append(count)
+    assert not wrong
+
+
+@each_kernel
+@each_way
+def test_every_sector_size(name: str, way: str) -> None:
+    wrong = []
+    for size in SIZES:
+        run, expected = known(way, 49, 16, size)
+        work = getattr(strategies.engine(name).expand_key(run.key), way)
+        for count in (1, 3, 8, 13, 33, 49):
+            out = bytearray(count * size)
+            work(run.ivs[: 16 * count], run.data[: count * size], out, size)
+            if out != expected[: count * size]:
+                wrong.append((size, count))
+    assert not wrong
+
+
+@each_kernel
+@each_way
+def test_odd_alignments(name: str, way: str) -> None:
+    run, expected = known(way, 53, 32)
+    work = getattr(strategies.engine(name).expand_key(run.key), way)
+
+    def moved(data: bytes, shift: int) -> memoryview:
+        return memoryview(bytearray(shift) + data)[shift:]
+
+    wrong = []
+    for shift in (*range(18), 31, 33, 47, 63, 65):
+        # Primes, so that every buffer gets to see every alignment and no two move together.
+        ivs, src = moved(run.ivs, shift), moved(run.data, 3 * shift % 67)
+        dst = moved(bytes(len(run.data)), 7 * shift % 71)
+        work(ivs, src, dst)
+        work(ivs, src, src)
+        if dst != expected or src != expected:
+            wrong.append(shift)
+    assert not wrong
+
+
+@each_kernel
+@each_way
+@each_key_size
+@pytest.mark.parametrize("at_end", [True, False], ids=["wall behind", "wall before"])
+def test_no_byte_outside_the_buffers_is_touched(
+    name: str, way: str, key_size: int, at_end: bool
+) -> None:
+    for sector_size in (16, 48, 512, 528):
+        for count in COUNTS:
+            run, expected = known(way, count, key_size, sector_size)
+            work = getattr(strategies.engine(name).expand_key(run.key), way)
+            ivs, src = Guarded(run.ivs, at_end=at_end), Guarded(run.data, at_end=at_end)
+            dst = Guarded(bytes(len(run.data)), at_end=at_end)
+            work(ivs.view, src.view, dst.view, sector_size)
+            assert dst.view == expected, (sector_size, count)
+            assert src.view == run.data, (sector_size, count)
+            work(ivs.view, src.view, src.view, sector_size)
+            assert src.view == expected, (sector_size, count)
+
+
+@each_kernel
+@pytest.mark.parametrize("at_end", [True, False], ids=["wall behind", "wall before"])
+def test_no_byte_outside_the_buffers_is_touched_by_ecb(name: str, at_end: bool) -> None:
+    openssl = openssl_or_skip()
+    for count in range(1, 70):
+        run = strategies.make_run(12, count, key_size=32, sector_size=16)
+        key = strategies.engine(name).expand_key(run.key)
+        src, dst = Guarded(run.data, at_end=at_end), Guarded(bytes(16 * count), at_end=at_end)
+        key.ecb_encrypt(src.view, dst.view)
+        assert dst.view == openssl.ecb_encrypt(run.key, run.data), count
+
+
+@each_kernel
+@pytest.mark.parametrize(
+    "first", [0, 2**32 - 150, 2**32, 2**63 - 150, SECTOR_NUMBER_MAX - (MOST - 1)]
+)
+def test_sector_numbers(name: str, first: int) -> None:
+    strategies.engine(name)
+    run = strategies.make_run(13, MOST)
+    numbers = range(first, first + MOST)
+    assert numbers[-1] <= SECTOR_NUMBER_MAX
+    ivs = b"".join(struct.pack("<QQ", number, 0) for number in numbers)
+    expected = openssl_or_skip().cbc_encrypt(run.key, ivs, run.data, 512)
+    cipher = SectorCipher(run.key, engine=name)
+    assert cipher.encrypt(run.data, first) == expected
+    assert cipher.decrypt(expected, first) == run.data
+    last = cipher.encrypt(run.data[-512:], numbers[-1])
+    assert last == expected[-512:]
