@@ -28,6 +28,7 @@ demo: ## see it work: encrypt and decrypt an image, step by step
 test: ## run all tests (ARGS="-k engine" for some of them)
 	@tools/setup-venv.sh test
 	@tools/setup-qemu.sh
+	@tools/setup-native-tools.sh
 	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 $(ARGS)
 
 .PHONY: lint

@@ -136,10 +136,10 @@ class SectorCipher:
     def close(self) -> None:
         """Let go of the key.  After that the cipher cannot be used; to close again is no error.
 
-        This does not wipe anything.  CPython gives the memory of the key schedule free when
-        nobody else holds it, and its bytes stay there until something is written over them; the
-        same goes for the ``bytes`` or ``str`` that the key or passphrase was given in.  Whoever
-        needs keys gone from memory must end the process.
+        The engine ``native`` then wipes its round keys, as soon as no call uses them any more.
+        Nothing else is wiped: what other engines hold, and the ``bytes`` or ``str`` that the key
+        or passphrase was given in, CPython frees as it is, and the bytes stay in memory until
+        something is written over them.  Whoever needs keys gone must end the process.
         """
         self._key = self._ivs = None
 

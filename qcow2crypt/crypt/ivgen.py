@@ -17,11 +17,11 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from qcow2crypt.engines import Engine
-from qcow2crypt.engines.base import pieces
+from qcow2crypt.engines.base import Plain64Engine, pieces
 from qcow2crypt.errors import ArgumentError
-from qcow2crypt.units import BLOCK_SIZE, SECTOR_NUMBER_MAX
+from qcow2crypt.units import BLOCK_SIZE, SECTOR_NUMBER_MAX, ReadBuffer
 
-IvGenerator: TypeAlias = Callable[[int, int], bytes]
+IvGenerator: TypeAlias = Callable[[int, int], ReadBuffer]
 """From the first sector number and the count of sectors to 16 bytes of IV for each sector."""
 
 _PLAIN_NUMBERS = 1 << 32  # plain starts anew here
@@ -74,18 +74,32 @@ def essiv_sha256(key: bytes, engine: Engine) -> IvGenerator:
     'c10509c8cf7d6eee55d7205db7845a6f'
     """
     salt = engine.expand_key(hashlib.sha256(key).digest())
+    numbers = plain64_by(engine)
 
-    def generate(first: int, count: int) -> bytes:
-        ivs = bytearray(plain64(first, count))
+    def generate(first: int, count: int) -> bytearray:
+        ivs = bytearray(numbers(first, count))
         salt.ecb_encrypt(ivs, ivs)
-        return bytes(ivs)
+        return ivs
+
+    return generate
+
+
+def plain64_by(engine: Engine) -> IvGenerator:
+    """``plain64``, left to the engine if it has one of its own."""
+    if not isinstance(engine, Plain64Engine):
+        return plain64
+    of_engine = engine.plain64
+
+    def generate(first: int, count: int) -> ReadBuffer:
+        check_sectors(first, count)
+        return of_engine(first, count)
 
     return generate
 
 
 _MAKERS: dict[str, Callable[[bytes, Engine], IvGenerator]] = {
     "plain": lambda _key, _engine: plain,
-    "plain64": lambda _key, _engine: plain64,
+    "plain64": lambda _key, engine: plain64_by(engine),
     "essiv:sha256": essiv_sha256,
 }
 

@@ -13,7 +13,7 @@ Follows FIPS-197 (AES) and NIST SP 800-38A, section 6.2 (CBC).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.units import BLOCK_SIZE, ReadBuffer, WriteBuffer
@@ -59,6 +59,17 @@ class Engine(Protocol):
 
     def expand_key(self, key: bytes) -> ExpandedKey:
         """Make the key schedule.  ``key`` has 16, 24 or 32 bytes, else ArgumentError."""
+
+
+@runtime_checkable
+class Plain64Engine(Engine, Protocol):
+    """An engine that also makes the IVs of plain64, because it does so faster."""
+
+    def plain64(self, first: int, count: int) -> ReadBuffer:
+        """The numbers from ``first`` on, 64 bits little-endian and 8 zeros each.
+
+        The caller has checked that they are all in 0 to 2**64 - 1.
+        """
 
 
 def check_key(key: bytes) -> None:

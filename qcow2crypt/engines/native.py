@@ -11,8 +11,8 @@ works: cffi lets go of the GIL.
 
 Keys lie in C memory and are wiped there, see ``NativeKey.close``.
 
-Knows keys, IVs and buffers; knows no sector numbers.  Nobody else imports ``qcow2crypt._native``.
-Follows csrc/qcow2crypt.h.
+Knows keys, IVs and buffers, and how numbers become IVs, not what they count.  Nobody else imports
+``qcow2crypt._native``.  Follows csrc/qcow2crypt.h.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _BYTES = ffi.typeof("uint8_t[]")
 _memory_of = ffi.from_buffer
 _encrypt, _decrypt, _encrypt_blocks = lib.qc_cbc_encrypt, lib.qc_cbc_decrypt, lib.qc_ecb_encrypt
+_plain64 = lib.qc_plain64
 
 _NOT_TAKEN = (TypeError, ValueError, BufferError, OverflowError)
 """What cffi raises for an argument that has no C form: no buffer, read-only, a negative size."""
@@ -143,6 +144,14 @@ class NativeEngine:
     def expand_key(self, key: bytes) -> NativeKey:
         """Make the key schedule.  Raises ArgumentError for a key of another length."""
         return NativeKey(self.name, self._number, key)
+
+    def plain64(self, first: int, count: int) -> bytearray:
+        """See ``Plain64Engine``.  In Python this takes as long as the AES itself."""
+        ivs = bytearray(BLOCK_SIZE * count)
+        status = _plain64(first, _memory_of(_BYTES, ivs), len(ivs))
+        if status:
+            _refuse(status)
+        return ivs
 
 
 def load(variant: str = "") -> NativeEngine:

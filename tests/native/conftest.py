@@ -28,7 +28,7 @@ PACKAGES = {
 
 @pytest.fixture(scope="session")
 def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Gives the path of a program; without it the test is skipped, or fails where it is required."""
+    """Gives the path of a program; without it the test is skipped, or fails if required."""
     required = request.config.getoption("--require-native-tools") or any(
         os.environ.get(name, "") not in {"", "0", "false"}
         for name in ("QCOW2CRYPT_REQUIRE_NATIVE_TOOLS", "CI")

@@ -1,5 +1,6 @@
 """The C kernels as C: self-test, vectors, runs between guards, refusals; with and without
-AddressSanitizer and UBSan; gcc and clang, warnings as errors."""
+AddressSanitizer and UBSan; gcc and clang, warnings as errors.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +36,7 @@ def test_self_test(c_driver: Callable[[Variant], Path], variant: Variant) -> Non
 
 
 @each_variant
-def test_vectors(
-    c_driver: Callable[[Variant], Path], variant: Variant, c_vectors: Path
-) -> None:
+def test_vectors(c_driver: Callable[[Variant], Path], variant: Variant, c_vectors: Path) -> None:
     program = c_driver(variant)
     said = run([program, "vectors", c_vectors])
     assert names(said) == usable(program)
@@ -48,9 +47,7 @@ def test_vectors(
 
 @each_variant
 @pytest.mark.parametrize("command", [["runs", "300"], ["arguments"], ["wiping"]], ids=" ".join)
-def test_driver(
-    c_driver: Callable[[Variant], Path], variant: Variant, command: list[str]
-) -> None:
+def test_driver(c_driver: Callable[[Variant], Path], variant: Variant, command: list[str]) -> None:
     program = c_driver(variant)
     assert names(run([program, *command])) == usable(program)
 

@@ -1,7 +1,8 @@
 """No branch and no address of the portable kernels depends on a key, an IV or data.
 
 Under valgrind with all three marked as undefined (see c/secret.c).  The last tests show that the
-first ones would find a leak: a branch, and an S-box that is a table."""
+first ones would find a leak: a branch, and an S-box that is a table.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +17,7 @@ pytestmark = pytest.mark.slow
 
 LEAK = 99
 COMMON = [TESTS / name for name in ("secret.c", "region.c")]
-each_variant = pytest.mark.parametrize(
-    "variant", [GCC, CLANG], ids=lambda variant: variant.name
-)
+each_variant = pytest.mark.parametrize("variant", [GCC, CLANG], ids=lambda variant: variant.name)
 
 
 @pytest.fixture
@@ -29,11 +28,10 @@ def under_valgrind(tool: Callable[[str], str]) -> Callable[..., CompletedProcess
 
 
 @pytest.fixture
-def secret(
-    tool: Callable[[str], str], c_folder: Path, variant: Variant
-) -> Callable[..., Path]:
+def secret(tool: Callable[[str], str], c_folder: Path, variant: Variant) -> Callable[..., Path]:
     """Compiles c/secret.c: with csrc as it is, or with the leaky twin in place of its key
-    expansion and its portable kernel."""
+    expansion and its portable kernel.
+    """
 
     def make(*, leaky: bool = False) -> Path:
         tool(variant.compiler[0])

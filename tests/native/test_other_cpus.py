@@ -1,7 +1,8 @@
 """Detection on processors that lack something, under qemu-user: no variable is faked.
 
 TCG runs no AVX-512, so `vaes512` is never among the kernels here.  `max,-aes` has the VAES bit and
-traps on VAES all the same; `max,-avx2` and `max,-avx,-avx2` do, too."""
+traps on VAES all the same; `max,-avx2` and `max,-avx,-avx2` do, too.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,6 @@ MODELS = {
 each_model = pytest.mark.parametrize("model", MODELS)
 
 
-
 @pytest.fixture
 def emulated(
     tool: Callable[[str], str], c_driver: Callable[[Variant], Path]
@@ -61,7 +61,9 @@ def wrong_here(tool: Callable[[str], str], c_folder: Path) -> list[str]:
     """The kernels that this emulator cannot run right.
 
     QEMU 7.2 computes the upper half of a 256-bit VAESENC wrong.  A program that knows nothing of
-    our kernels finds that out, so the tests know what to expect: that the self-test finds it too."""
+    our kernels finds that out, so the tests know what to
+    expect: that the self-test finds it too.
+    """
     qemu, source = tool("qemu-x86_64"), TESTS / "vaes_probe.c"
     probe = compile_once(c_folder, "vaes-probe", GCC, [source])
     said = run([qemu, "-cpu", "max", probe])
@@ -110,7 +112,8 @@ def test_python_picks_the_right_kernel(
     tool: Callable[[str], str], wrong_here: list[str], model: str
 ) -> None:
     """A real Python on that CPU imports the package.  It runs in one process: a child that an
-    emulated program starts is on the real CPU again."""
+    emulated program starts is on the real CPU again.
+    """
     if find_spec("qcow2crypt._native") is None:
         pytest.skip("this qcow2crypt was built without the C kernels")
     here, package = Path(__file__), Path(qcow2crypt.__file__)

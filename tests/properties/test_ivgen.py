@@ -26,14 +26,19 @@ def test_the_generators_are_those_of_the_textbook() -> None:
     assert set(ivgen.names()) == set(textbook.IV_GENERATORS)
 
 
+ENGINES = ("native", "pure")  # one that makes IVs of its own, and one that leaves it to ivgen
+each_engine = pytest.mark.parametrize("engine", ENGINES)
+
+
 @each_generator
+@each_engine
 @given(data=st.data(), count=st.integers(0, 140), key=strategies.keys())
 @settings(max_examples=60)
 def test_a_run_is_its_sectors_one_by_one(
-    name: str, data: st.DataObject, count: int, key: bytes
+    name: str, engine: str, data: st.DataObject, count: int, key: bytes
 ) -> None:
     first = data.draw(strategies.sector_numbers(count))
-    generate = ivgen.iv_generator(name, key, engines.get())
+    generate = ivgen.iv_generator(name, key, strategies.engine(engine))
     assert generate(first, count) == one_by_one(name, key, first, count)
 
 
@@ -43,11 +48,12 @@ def test_essiv_is_the_same_with_every_engine(engine: str) -> None:
     assert generate(2**40, 70) == one_by_one("essiv:sha256", KEY, 2**40, 70)
 
 
+@each_engine
 @pytest.mark.parametrize("name", ["plain", "plain64"])
 @pytest.mark.parametrize("count", [4095, 4096, 4097, 9000])
 @pytest.mark.parametrize("first", [0, 2**32 - 4096, SECTOR_NUMBER_MAX - 8999])
-def test_long_runs(name: str, count: int, first: int) -> None:
-    generate = ivgen.iv_generator(name, KEY, engines.get())
+def test_long_runs(name: str, engine: str, count: int, first: int) -> None:
+    generate = ivgen.iv_generator(name, KEY, strategies.engine(engine))
     assert generate(first, count) == one_by_one(name, KEY, first, count)
 
 
@@ -57,6 +63,7 @@ def test_plain_starts_anew_after_32_bits_and_plain64_does_not() -> None:
     assert ivgen.plain(7 * 2**32 + 5, 1) == ivgen.plain64(5, 1)
 
 
+@each_engine
 @each_generator
 @pytest.mark.parametrize(
     ("first", "count"),
@@ -71,8 +78,8 @@ def test_plain_starts_anew_after_32_bits_and_plain64_does_not() -> None:
         (0, -1),
     ],
 )
-def test_runs_beyond_64_bits_are_refused(name: str, first: int, count: int) -> None:
-    generate = ivgen.iv_generator(name, KEY, engines.get())
+def test_runs_beyond_64_bits_are_refused(name: str, engine: str, first: int, count: int) -> None:
+    generate = ivgen.iv_generator(name, KEY, strategies.engine(engine))
     with pytest.raises(ArgumentError, match=r"are not all in 0 to 2|a run cannot have"):
         generate(first, count)
 
