@@ -21,6 +21,7 @@ def size_of(layout: str, cluster_size: int) -> int:
     return clusters * cluster_size + odd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("cluster_size", CLUSTER_SIZES)

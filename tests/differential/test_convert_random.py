@@ -5,8 +5,6 @@ QCOW2CRYPT_EXHAUSTIVE=1 makes the disks larger and the examples many.
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.qemu_img import Disk
@@ -29,9 +27,7 @@ SMALL_CLUSTERS = [512, 512, 1024, 2048, 4096, 65536]
 
 @many
 @given(recipe=recipes(), target=targets, sparse=minus_s())
-def test_raw(
-    new_case: NewCase, recipe: Recipe, target: Target, sparse: tuple[str, ...]
-) -> None:
+def test_raw(new_case: NewCase, recipe: Recipe, target: Target, sparse: tuple[str, ...]) -> None:
     with new_case() as case:
         guest = recipe.content()
         three_directions(case, case.raw(guest), padded(guest), target, *sparse)
@@ -103,7 +99,10 @@ def test_holes(
 @many
 @given(data=st.data(), passphrase=PASSPHRASES, version=st.sampled_from([2, 3]))
 def test_images_that_qemu_io_wrote(
-    new_case: NewCase, data: Any, passphrase: str | None, version: int  # noqa: ANN401
+    new_case: NewCase,
+    data: st.DataObject,
+    passphrase: str | None,
+    version: int,
 ) -> None:
     """Clusters in any order, zero clusters, discarded ones, compressed ones in clear."""
     cluster_size = data.draw(st.sampled_from(SMALL_CLUSTERS))
@@ -122,7 +121,7 @@ def test_images_that_qemu_io_wrote(
 
 @many
 @given(data=st.data())
-def test_reading_any_part(new_case: NewCase, data: Any) -> None:  # noqa: ANN401
+def test_reading_any_part(new_case: NewCase, data: st.DataObject) -> None:
     """``pread`` of any range, against what qemu-img gives for the whole disk."""
     cluster_size = data.draw(st.sampled_from(SMALL_CLUSTERS))
     size = SECTOR * data.draw(st.integers(1, 200))

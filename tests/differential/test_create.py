@@ -39,14 +39,13 @@ def create_both(case: Case, target: Target, size: str) -> None:
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("cluster_size", CLUSTER_SIZES)
-def test_sizes(
-    new_case: NewCase, cluster_size: int, version: int, passphrase: str | None
-) -> None:
+def test_sizes(new_case: NewCase, cluster_size: int, version: int, passphrase: str | None) -> None:
     with new_case() as case:
         for size in SIZES:
             create_both(case, Target("qcow2", cluster_size, version, passphrase), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cluster_size", "size"), [(c, size) for c, sizes in LARGE.items() for size in sizes]
 )

@@ -66,7 +66,9 @@ def counted_once(allocator: Allocator, taken: list[tuple[int, int]]) -> None:
     owned += [(block, 1) for block in allocator.blocks if block is not None]
     clusters = [number for first, count in owned for number in range(first, first + count)]
     assert len(clusters) == len(set(clusters)), "a cluster has two owners"
-    free = {n for first, end in allocator.free_ranges(0, allocator.frontier) for n in range(first, end)}
+    free = {
+        n for first, end in allocator.free_ranges(0, allocator.frontier) for n in range(first, end)
+    }
     assert free == set(range(allocator.frontier)) - set(clusters)
     per_block = allocator.refcounts_per_block
     for number in {cluster // per_block for cluster in clusters}:
@@ -95,13 +97,13 @@ def test_no_cluster_has_two_owners(steps: list[tuple[bool, int]], data: st.DataO
 def test_the_refcount_table_grows(cluster_size: int) -> None:
     """A table of one cluster of 512 bytes counts 8 MiB of file."""
     allocator = Allocator(cluster_size)
-    taken = []
+    taken: list[tuple[int, int]] = []
     clusters = allocator.refcounts_per_block * cluster_size // 8  # all that the table can count
     while sum(count for _, count in taken) < 2 * clusters:
         taken.append((allocator.allocate(32), 32))
     counted_once(allocator, taken)
     assert allocator.table.count > 1
-    assert [place for place, _ in allocator.retired][0] == ClusterRange(1, 1)
+    assert allocator.retired[0][0] == ClusterRange(1, 1)
 
 
 def test_one_allocation_may_be_larger_than_many_refcount_blocks() -> None:
