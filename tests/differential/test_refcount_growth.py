@@ -44,9 +44,7 @@ def test_full_disks(
 
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
-def test_a_table_of_which_a_part_is_used_again(
-    new_case: NewCase, passphrase: str | None
-) -> None:
+def test_a_table_of_which_a_part_is_used_again(new_case: NewCase, passphrase: str | None) -> None:
     """The second table is left for a third; one of its clusters is taken, the other stays."""
     with new_case() as case:
         guest = content("unaligned", 9 * MIB + 31 * 333_333, 512, 31)
