@@ -71,4 +71,5 @@ def test_as_a_program(new_case: NewCase) -> None:
         case.by_subprocess = True
         guest = content("unaligned", 300_000, 4096)
         target = Target(cluster_size=4096, passphrase=PASSPHRASE)
-        three_directions(case, case.raw(guest), padded(guest), target)
+        theirs, _ = three_directions(case, case.raw(guest), padded(guest), target)
+        case.both_read_the_same(theirs)

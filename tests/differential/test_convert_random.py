@@ -20,7 +20,14 @@ from support.differential import (
 )
 from support.differential_content import Recipe, data_bytes
 from support.differential_directions import three_directions
-from support.differential_strategies import PASSPHRASES, minus_s, recipes, scripts, targets
+from support.differential_strategies import (
+    PASSPHRASES,
+    minus_s,
+    qcow2_targets,
+    recipes,
+    scripts,
+    targets,
+)
 
 SMALL_CLUSTERS = [512, 512, 1024, 2048, 4096, 65536]
 
@@ -94,6 +101,39 @@ def test_holes(
             file.truncate(size)
         guest = padded(path.read_bytes())
         three_directions(case, Disk(path, "raw"), guest, target, *sparse)
+
+
+@many
+@given(
+    size=st.integers(1 << 20, 6 << 30),
+    patches=st.lists(
+        st.tuples(st.integers(0, (6 << 30) // SECTOR), st.integers(1, 300_000)), max_size=12
+    ),
+    target=qcow2_targets,
+)
+def test_large_and_sparse(
+    new_case: NewCase, size: int, patches: list[tuple[int, int]], target: Target
+) -> None:
+    """Long L1 tables, far more room than data: what is read is the data and some of the rest."""
+    with new_case() as case:
+        path = case.folder / "source"
+        with path.open("wb") as file:
+            file.truncate(size)
+            for number, (sector, length) in enumerate(patches):
+                start = sector * SECTOR % size
+                file.seek(start)
+                file.write(data_bytes(min(length, size - start), number))
+        theirs, ours = case.convert(Disk(path, "raw"), target)
+        case.same_files(theirs.path, ours.path)
+        case.nothing_to_find(ours)
+        assert case.qemu.compare(Disk(path, "raw"), ours)
+        with path.open("rb") as file:
+            for sector, length in patches:
+                start = max(0, sector * SECTOR % size - 1000)
+                file.seek(start)
+                wanted = file.read(min(length + 2000, size - start))
+                found = case.read_by_us(theirs, start, len(wanted))
+                case.same_guest(found, wanted, f"read from {start:#x}", theirs.path)
 
 
 @many

@@ -7,7 +7,7 @@ from support.differential import CLUSTER_SIZES, PASSPHRASE, Case, NewCase, Targe
 
 SIZES = ["0", "1", "511", "512", "513", "1M", "1000001", "3G", "20G"]
 LARGE = {
-    512: ["64G", "100G", "127G", "128G"],
+    512: ["64G", "86600M", "100G", "127G", "128G"],
     1024: ["128G", "512G"],
     2048: ["2T"],
     4096: ["8T"],
