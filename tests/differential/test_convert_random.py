@@ -15,6 +15,7 @@ from support.differential import (
     NewCase,
     Target,
     many,
+    opened,
     padded,
     without_holes,
 )
@@ -126,7 +127,11 @@ def test_large_and_sparse(
         theirs, ours = case.convert(Disk(path, "raw"), target)
         case.same_files(theirs.path, ours.path)
         case.nothing_to_find(ours)
-        assert case.qemu.compare(Disk(path, "raw"), ours)
+        # Not compared directly: qemu-img 7.2 fails an assertion of its own on encrypted images
+        # from 2 GiB on.
+        back = case.folder / "back"
+        case.theirs("convert", *ours.secret("old"), "-O", "raw", *opened(ours), back)
+        assert case.qemu.compare(Disk(path, "raw"), Disk(back, "raw"))
         with path.open("rb") as file:
             for sector, length in patches:
                 start = max(0, sector * SECTOR % size - 1000)

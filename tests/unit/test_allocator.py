@@ -41,6 +41,16 @@ def test_clusters_that_are_given_back_are_found_again() -> None:
     assert allocator.allocate(1) == first
 
 
+def test_free_neighbours_are_one_range() -> None:
+    allocator = Allocator(65536)
+    first = allocator.allocate(10)
+    allocator.free(first + 4, 2)
+    allocator.free(first, 2)
+    allocator.free(first + 2, 2)
+    assert allocator.holes == [(first, first + 6)]
+    assert allocator.allocate(6) == first
+
+
 def test_an_allocation_at_a_place_takes_what_is_free_there() -> None:
     allocator = Allocator(65536)
     first = allocator.allocate(4)

@@ -87,6 +87,17 @@ def test_odd_sizes(size: int, kind: str, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == whole
 
 
+@pytest.mark.parametrize("size", [1, 511, 513, 1000, MIB + 100])
+def test_a_file_of_an_odd_size(size: int, tmp_path: Path) -> None:
+    """On disk, where the file system tells where data ends."""
+    disk = random.Random(size).randbytes(size)
+    (tmp_path / "source").write_bytes(disk)
+    qcow2crypt.convert(
+        tmp_path / "source", tmp_path / "out", source_format="raw", target_format="qcow2"
+    )
+    assert disk_of(tmp_path / "out", "plain") == disk.ljust(-(-size // 512) * 512, b"\0")
+
+
 class TestZeros:
     def test_zeros_become_holes(self, source: Path, tmp_path: Path) -> None:
         big = tmp_path / "big"

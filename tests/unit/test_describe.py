@@ -14,7 +14,7 @@ from damage.tiny import entry, extension, put, put_fields, tiny
 from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
-from qcow2crypt.errors import FormatError, HeaderError, SourceError
+from qcow2crypt.errors import ArgumentError, FormatError, HeaderError, SourceError
 from qcow2crypt.image.qcow2 import extensions as ext
 
 V3 = tiny()
@@ -332,6 +332,12 @@ def test_an_image_describes_itself_as_the_function_does(tmp_path: Path) -> None:
     path.write_bytes(V3.data)
     with qcow2crypt.open(path) as image:
         assert image.info() == qcow2crypt.info(path)
+
+
+@pytest.mark.parametrize("name", ["vhdx", "nonsense"])
+def test_a_format_that_cannot_be_described(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"'{name}' is not one of qcow2, qcow, luks, raw"):
+        describe(V3.data, format=name)
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from support.whole_image import CLUSTER, CLUSTERS, DISK, FILE, SECRET
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import ExtentKind, Image
+from qcow2crypt.image.qcow2.compressed import decompress
 
 
 @pytest.fixture
@@ -59,6 +60,22 @@ class TestReads:
     def test_behind_the_end_is_nothing(self, offset: int, image: Image) -> None:
         assert image.pread(10, offset) == b""
         assert image.preadinto(bytearray(10), offset) == 0
+
+    def test_a_compressed_cluster_is_inflated_once(
+        self, image: Image, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Reading it in small steps does not do the work over and over."""
+        done = []
+
+        def spy(data: bytes, size: int, kind: int) -> bytes:
+            done.append(len(data))
+            return decompress(data, size, kind)
+
+        monkeypatch.setattr("qcow2crypt.image.qcow2.reader.decompress", spy)
+        start, end = 4 * CLUSTER, 5 * CLUSTER
+        steps = [image.pread(100, at) for at in range(start, end, 100)]
+        assert b"".join(steps)[:CLUSTER] == DISK[start:end]
+        assert len(done) == 1
 
     def test_short_at_the_end(self, image: Image) -> None:
         buffer = bytearray(b"\xff" * 20)

@@ -111,6 +111,17 @@ def test_a_hole_at_the_end_inside_a_sector(tmp_path: Path) -> None:
         assert image.pread(5, 4094) == b"xx\0\0\0"
 
 
+@pytest.mark.parametrize("length", [1, 511, 512, 513, 1000, 4096 + 1, MIB + 100])
+def test_a_file_that_ends_inside_a_sector(length: int, tmp_path: Path) -> None:
+    """The file system knows a hole behind the last byte; extents are whole sectors all the same."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"x" * length)
+    with qcow2crypt.open(path, format="raw") as image:
+        (extent,) = image.extents()
+        assert extent.kind is ExtentKind.DATA
+        assert extent.length == image.size == -(-length // 512) * 512
+
+
 def test_qemu_sees_the_same_holes(qemu_img: QemuImg, tmp_path: Path) -> None:
     path = sparse_file(tmp_path / "disk", "..x..xx.")
     theirs = [
