@@ -244,3 +244,20 @@ def test_memory_is_bounded(kind: str, tmp_path: Path) -> None:
             file.seek(place)
             assert file.read(MIB) == b"\xa5" * MIB
     assert back.stat().st_size == 1 << 40
+
+
+def test_the_passphrase_of_an_existing_target_is_asked_for_once(
+    source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    qcow2crypt.create(target, len(DISK), secret=NEW, options=Qcow2Options(encryption="aes"))
+    asked = []
+
+    def ask() -> str | bytes:
+        asked.append(1)
+        return NEW
+
+    qcow2crypt.convert(source, target, target_format="qcow2", target_secret=ask, into_existing=True)
+    assert len(asked) == 1
+    with qcow2crypt.open(target, NEW) as disk:
+        assert disk.read() == DISK
