@@ -6,6 +6,7 @@ ascending writes on the other.  Memory stays bounded: one piece of at most 2 MiB
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -78,6 +79,9 @@ def convert(
         if into_existing:
             if options is not None:
                 raise ArgumentError("an existing target keeps its own options")
+            if callable(target_secret):
+                # It opens the old image and encrypts the new one: nobody should be asked twice.
+                target_secret = functools.cache(target_secret)
             with open_image(
                 target, secret=target_secret, format=target_format, engine=engine
             ) as existing:

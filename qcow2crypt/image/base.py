@@ -44,7 +44,8 @@ class Extent:
     """``length`` guest bytes from ``guest_offset`` on, stored in one way.
 
     ``host_offset`` is where the first of them lies in the file: for DATA always, for ZERO where
-    a host cluster is kept for it, for COMPRESSED the first compressed byte; else None.
+    a host cluster is kept for it, for COMPRESSED the first compressed byte, for UNALLOCATED in a
+    raw image the hole; else None.
     """
 
     kind: ExtentKind

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from qcow2crypt.errors import FormatError
+from qcow2crypt.errors import ArgumentError, FormatError
 from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.luks1 import HEADER_SIZE as LUKS_HEADER_SIZE
@@ -23,7 +23,7 @@ from qcow2crypt.units import SECTOR_SIZE, align_up
 
 
 def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa: A002
-    """Describe any image that can be probed.  Raises SourceError, HeaderError."""
+    """Describe any image that can be probed.  Raises SourceError, HeaderError, ArgumentError."""
     file = HostFile(source)
     try:
         found = format or probe(file)
@@ -35,6 +35,8 @@ def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa
             return _describe_luks_file(file)
         if found == "raw":
             return describe_raw(file)
+        if format is not None:
+            raise ArgumentError(f"format {format!r} is not one of qcow2, qcow, luks, raw")
         return _plain(file, found, why_unreadable=(f"images of format {found}",))
     finally:
         file.close()

@@ -141,9 +141,12 @@ class HostFile:
 def _object_size(file: BinaryIO, name: str) -> int:
     try:
         file.seek(0, os.SEEK_END)  # gives nothing for an mmap before Python 3.13
-        return int(file.tell())
-    except (OSError, ValueError) as error:
+        size = int(file.tell())
+    except (OSError, ValueError, TypeError) as error:
         raise SourceError(f"cannot seek in '{name}': an image needs random access") from error
+    if size < 0:
+        raise SourceError(f"cannot seek in '{name}': it says that it has {size} bytes")
+    return size
 
 
 def _object_identity(file: BinaryIO) -> tuple[int, int] | None:

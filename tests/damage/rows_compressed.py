@@ -160,6 +160,11 @@ ZSTD_ROWS = [
     zstd("one raw block", frame(PLAIN), PLAIN),
     zstd("one repeated byte", repeated(b"a", 512), b"a" * 512),
     zstd("a checksum", frame(PLAIN, CHECKSUM), PLAIN),
+    zstd(
+        "an empty last block",
+        ZSTD_MAGIC + b"\x00\x00" + block(0, 512, PLAIN, last=False) + block(0, 0, b""),
+        PLAIN,
+    ),
     zstd("nonsense behind it", frame(PLAIN) + b"\xff" * 99, PLAIN),
     zstd("two frames", frame(PLAIN[:200]) + frame(PLAIN[200:]), PLAIN),
     zstd("empty frames before it", EMPTY * 5 + frame(PLAIN), PLAIN),

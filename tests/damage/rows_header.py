@@ -121,6 +121,17 @@ TABLES = [
     *good("refcount_table_offset", 0, 2**20, 2**62),
     *bad("refcount_table_clusters", 0, 2**14 + 1, 2**32 - 1),
     *good("refcount_table_clusters", 2, 2**14),
+    refused(
+        "refcount table of more than 8 MiB in larger clusters",
+        put_fields(C64K.data, {"refcount_table_clusters": 129}),
+        HeaderError,
+        ("refcount_table_clusters", 56),
+    ),
+    reads(
+        "refcount table of 8 MiB in larger clusters",
+        put_fields(C64K.data, {"refcount_table_clusters": 128}),
+        C64K.content,
+    ),
     *bad("nb_snapshots", 65537, 2**32 - 1),
     *bad("snapshots_offset", 1, 100, 2**63, 2**64 - 1),
     *bad("snapshots_offset", 100, nb_snapshots=1),

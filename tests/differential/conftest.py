@@ -10,9 +10,7 @@ from support.differential import Case, NewCase, scratch_home
 
 
 @pytest.fixture(scope="session")
-def new_case(
-    qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NewCase]:
+def new_case(qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewCase]:
     """Makes a ``Case``; of the whole session, so that hypothesis may call it many times."""
     with (
         scratch_home(tmp_path_factory.mktemp("differential")) as home,

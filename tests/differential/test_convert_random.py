@@ -5,8 +5,6 @@ QCOW2CRYPT_EXHAUSTIVE=1 makes the disks larger and the examples many.
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.qemu_img import Disk
@@ -17,21 +15,27 @@ from support.differential import (
     NewCase,
     Target,
     many,
+    opened,
     padded,
     without_holes,
 )
 from support.differential_content import Recipe, data_bytes
 from support.differential_directions import three_directions
-from support.differential_strategies import PASSPHRASES, minus_s, recipes, scripts, targets
+from support.differential_strategies import (
+    PASSPHRASES,
+    minus_s,
+    qcow2_targets,
+    recipes,
+    scripts,
+    targets,
+)
 
 SMALL_CLUSTERS = [512, 512, 1024, 2048, 4096, 65536]
 
 
 @many
 @given(recipe=recipes(), target=targets, sparse=minus_s())
-def test_raw(
-    new_case: NewCase, recipe: Recipe, target: Target, sparse: tuple[str, ...]
-) -> None:
+def test_raw(new_case: NewCase, recipe: Recipe, target: Target, sparse: tuple[str, ...]) -> None:
     with new_case() as case:
         guest = recipe.content()
         three_directions(case, case.raw(guest), padded(guest), target, *sparse)
@@ -101,9 +105,49 @@ def test_holes(
 
 
 @many
+@given(
+    size=st.integers(1 << 20, 6 << 30),
+    patches=st.lists(
+        st.tuples(st.integers(0, (6 << 30) // SECTOR), st.integers(1, 300_000)), max_size=12
+    ),
+    target=qcow2_targets,
+)
+def test_large_and_sparse(
+    new_case: NewCase, size: int, patches: list[tuple[int, int]], target: Target
+) -> None:
+    """Long L1 tables, far more room than data: what is read is the data and some of the rest."""
+    with new_case() as case:
+        path = case.folder / "source"
+        with path.open("wb") as file:
+            file.truncate(size)
+            for number, (sector, length) in enumerate(patches):
+                start = sector * SECTOR % size
+                file.seek(start)
+                file.write(data_bytes(min(length, size - start), number))
+        theirs, ours = case.convert(Disk(path, "raw"), target)
+        case.same_files(theirs.path, ours.path)
+        case.nothing_to_find(ours)
+        # Not compared directly: qemu-img 7.2 fails an assertion of its own on encrypted images
+        # from 2 GiB on.
+        back = case.folder / "back"
+        case.theirs("convert", *ours.secret("old"), "-O", "raw", *opened(ours), back)
+        assert case.qemu.compare(Disk(path, "raw"), Disk(back, "raw"))
+        with path.open("rb") as file:
+            for sector, length in patches:
+                start = max(0, sector * SECTOR % size - 1000)
+                file.seek(start)
+                wanted = file.read(min(length + 2000, size - start))
+                found = case.read_by_us(theirs, start, len(wanted))
+                case.same_guest(found, wanted, f"read from {start:#x}", theirs.path)
+
+
+@many
 @given(data=st.data(), passphrase=PASSPHRASES, version=st.sampled_from([2, 3]))
 def test_images_that_qemu_io_wrote(
-    new_case: NewCase, data: Any, passphrase: str | None, version: int  # noqa: ANN401
+    new_case: NewCase,
+    data: st.DataObject,
+    passphrase: str | None,
+    version: int,
 ) -> None:
     """Clusters in any order, zero clusters, discarded ones, compressed ones in clear."""
     cluster_size = data.draw(st.sampled_from(SMALL_CLUSTERS))
@@ -122,7 +166,7 @@ def test_images_that_qemu_io_wrote(
 
 @many
 @given(data=st.data())
-def test_reading_any_part(new_case: NewCase, data: Any) -> None:  # noqa: ANN401
+def test_reading_any_part(new_case: NewCase, data: st.DataObject) -> None:
     """``pread`` of any range, against what qemu-img gives for the whole disk."""
     cluster_size = data.draw(st.sampled_from(SMALL_CLUSTERS))
     size = SECTOR * data.draw(st.integers(1, 200))

@@ -54,6 +54,7 @@ def with_holes(case: Case, guest: bytes) -> Disk:
     return Disk(path, "raw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("cluster_size", [512, 2048, 4096, 65536, 2 << 20])
 @pytest.mark.parametrize("kind", SOURCES)
@@ -64,6 +65,7 @@ def test_sources(new_case: NewCase, kind: str, cluster_size: int, target: Target
         three_directions(case, source, padded(guest), target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse_size", SPARSE_SIZES)
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("kind", SOURCES)
@@ -146,6 +148,25 @@ def test_requests_that_meet_in_a_cluster_where_a_refcount_block_ends(
         guest = case.both_read_the_same(source)
         target = Target(cluster_size=1024, passphrase=passphrase)
         three_directions(case, source, guest, target)
+
+
+@pytest.mark.parametrize("sparse_size", [12288, 65536, 131072])
+def test_zeros_are_looked_for_in_units_of_the_guest_disk(
+    new_case: NewCase, sparse_size: int
+) -> None:
+    """A request that begins inside a unit does not shift the units."""
+    with new_case() as case:
+        size = 1 << 20
+        source = case.make(Target(cluster_size=4096, passphrase=OLD), size)
+        zeros = [(80_000, 70_000), (196_608, 65_536), (300_000, 140_000), (600_000, 16_384)]
+        case.qemu_io(
+            source,
+            f"write -q -P 1 4096 {size - 4096}",
+            *(f"write -q -P 0 {start} {length}" for start, length in zeros),
+        )
+        guest = case.both_read_the_same(source)
+        target = Target(cluster_size=512, passphrase=PASSPHRASE)
+        three_directions(case, source, guest, target, "-S", str(sparse_size))
 
 
 # Writing into an image that exists.

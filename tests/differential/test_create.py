@@ -7,7 +7,7 @@ from support.differential import CLUSTER_SIZES, PASSPHRASE, Case, NewCase, Targe
 
 SIZES = ["0", "1", "511", "512", "513", "1M", "1000001", "3G", "20G"]
 LARGE = {
-    512: ["64G", "100G", "127G", "128G"],
+    512: ["64G", "86600M", "100G", "127G", "128G"],
     1024: ["128G", "512G"],
     2048: ["2T"],
     4096: ["8T"],
@@ -39,14 +39,13 @@ def create_both(case: Case, target: Target, size: str) -> None:
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("cluster_size", CLUSTER_SIZES)
-def test_sizes(
-    new_case: NewCase, cluster_size: int, version: int, passphrase: str | None
-) -> None:
+def test_sizes(new_case: NewCase, cluster_size: int, version: int, passphrase: str | None) -> None:
     with new_case() as case:
         for size in SIZES:
             create_both(case, Target("qcow2", cluster_size, version, passphrase), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cluster_size", "size"), [(c, size) for c, sizes in LARGE.items() for size in sizes]
 )

@@ -77,9 +77,7 @@ def made(case: Case, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("commands", IMAGES.values(), ids=IMAGES)
-def test_info(
-    new_case: NewCase, commands: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info(new_case: NewCase, commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with new_case() as case:
         made(case, commands, monkeypatch)
         case.same_description("X")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from oracles.qemu_img import Disk
-from support.differential import NewCase, Target, padded
+from support.differential import NewCase, Target, Word, padded
 from support.differential_content import data_bytes
 from support.differential_directions import three_directions
 
@@ -85,7 +83,7 @@ def test_a_newline_at_the_end_is_another_passphrase(new_case: NewCase) -> None:
         file.write_bytes(b"secret\n")
         wrong = Disk(theirs.path, secret_file=file)
         assert case.both_read_the_same(wrong) != padded(GUEST)
-        stripped = ["--secret-file", file, "--secret-strip-newline", theirs.path]
+        stripped: list[Word] = ["--secret-file", file, "--secret-strip-newline", theirs.path]
         case.ours("convert", "-O", "raw", *stripped, case.folder / "stripped")
         found = (case.folder / "stripped").read_bytes()
         case.same_guest(found, padded(GUEST), "read without the newline", theirs.path)
@@ -99,14 +97,15 @@ def test_bytes_that_are_not_utf8_are_refused(new_case: NewCase, stub: bool, comm
         file = case.folder / "passphrase"
         file.write_bytes(b":<;\xff")
         source = case.raw(GUEST)
-        words: list[str | Path] = ["--object", f"secret,id=s0,file={file}"]
+        words: list[Word] = ["--object", f"secret,id=s0,file={file}"]
         words += ["-o", "encrypt.format=aes,encrypt.key-secret=s0"]
         for run in (case.theirs, case.ours):
             target = case.folder / "target"
             if stub:
                 target.write_bytes(b"stub")
-            names = (["-f", "qcow2", target, "1M"] if command == "create" else
-                     ["-O", "qcow2", "-f", "raw", source.path, target])  # fmt: skip
+            names: list[Word] = ["-f", "qcow2", target, "1M"]
+            if command == "convert":
+                names = ["-O", "qcow2", "-f", "raw", source.path, target]
             outcome = run(command, *words, *names, check=False)
             assert outcome.status == 1
             assert "UTF-8" in outcome.stderr

@@ -131,12 +131,11 @@ def read_and_convert(case: Case, image: Disk) -> None:
     three_directions(case, image, guest, Target("raw"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
 @pytest.mark.parametrize("cluster_size", [512, 4096, 65536])
 @pytest.mark.parametrize("name", CHANGES)
-def test_changed(
-    new_case: NewCase, name: str, cluster_size: int, passphrase: str | None
-) -> None:
+def test_changed(new_case: NewCase, name: str, cluster_size: int, passphrase: str | None) -> None:
     for version in (2, 3):
         if name == f"made version {version}":
             continue

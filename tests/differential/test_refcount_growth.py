@@ -29,6 +29,7 @@ LONG = {
 SIZES = MOVES | LONG if EXHAUSTIVE else MOVES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
 @pytest.mark.parametrize(("cluster_size", "mebibytes"), SIZES.values(), ids=SIZES)
 def test_full_disks(
@@ -42,6 +43,16 @@ def test_full_disks(
         assert moved == (mebibytes * MIB > 8 * MIB * (cluster_size // 512) ** 3)
 
 
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])
+def test_a_table_of_which_a_part_is_used_again(new_case: NewCase, passphrase: str | None) -> None:
+    """The second table is left for a third; one of its clusters is taken, the other stays."""
+    with new_case() as case:
+        guest = content("unaligned", 9 * MIB + 31 * 333_333, 512, 31)
+        target = Target(cluster_size=512, passphrase=passphrase)
+        three_directions(case, case.raw(guest), padded(guest), target)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(200 if EXHAUSTIVE else 2))
 @pytest.mark.parametrize("layout", ["unaligned", "tiny", "borders"])
 def test_disks_with_zeros(new_case: NewCase, layout: str, seed: int) -> None:

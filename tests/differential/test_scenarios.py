@@ -53,6 +53,7 @@ def test_e1(new_case: NewCase, cluster_size: int, version: int, who: str) -> Non
         fresh_disk_then_patterns(case, image, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", WHO_CREATES)
 def test_e1_as_large_as_in_qemu(new_case: NewCase, who: str) -> None:
     with new_case() as case:

@@ -58,6 +58,7 @@ def check(case: Case, guest: bytes, sparse_size: int) -> None:
         case.fail(f"-S {sparse_size}: only {who} would store guest sector {sector}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse_size", SPARSE_SIZES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(new_case: NewCase, layout: str, sparse_size: int) -> None:
@@ -66,6 +67,7 @@ def test_layouts(new_case: NewCase, layout: str, sparse_size: int) -> None:
             check(case, content(layout, 300_032 + end, 4096, sparse_size), sparse_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse_size", SPARSE_SIZES)
 @pytest.mark.parametrize("end", ENDS)
 def test_the_last_unit(new_case: NewCase, end: int, sparse_size: int) -> None:
@@ -77,6 +79,7 @@ def test_the_last_unit(new_case: NewCase, end: int, sparse_size: int) -> None:
             check(case, with_zeros(size, zeros), sparse_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse_size", SPARSE_SIZES)
 def test_around_a_piece(new_case: NewCase, sparse_size: int) -> None:
     """Zeros at the end of a piece of 2 MiB and at the start of the next."""

@@ -29,7 +29,9 @@ PIECE = 64 << 10
 READ_AT_EACH_END = MIB
 
 # Small ones, and between them every kind of cluster; the large ones are nearly all zeros.
-SEEDS = {name: golden.load(name).data for name in golden.NAMES if name[:5] not in ("aes-c", "stand")}
+SEEDS = {
+    name: golden.load(name).data for name in golden.NAMES if name[:5] not in ("aes-c", "stand")
+}
 SEEDS |= {
     name: golden.load(name).data
     for name in (
@@ -44,11 +46,11 @@ SEEDS |= {
 SEEDS |= {f"tiny, {1 << bits}": tiny(cluster_bits=bits).data for bits in (9, 12, 16)}
 
 # Numbers that stand at some limit.
-EDGES = tuple(
-    number
-    for bit in (0, 1, 8, 9, 12, 16, 21, 22, 31, 32, 55, 56, 61, 62, 63)
-    for number in ((1 << bit) - 1, 1 << bit, (1 << bit) + 1)
-) + (2**64 - 1, 2**64 - 512, 2**63 - 512)
+_BITS = (0, 1, 8, 9, 12, 16, 21, 22, 31, 32, 55, 56, 61, 62, 63)
+EDGES = (
+    *(number for bit in _BITS for number in ((1 << bit) - 1, 1 << bit, (1 << bit) + 1)),
+    *(2**64 - 1, 2**64 - 512, 2**63 - 512),
+)
 
 
 class Counting(io.BytesIO):
@@ -201,7 +203,9 @@ def test_garbage_behind_a_header_that_is_right(data: st.DataObject) -> None:
     exercise(body.data[: body.l1] + noise)
 
 
-@pytest.mark.parametrize("start", [b"QFI\xfb\0\0\0\x01", b"LUKS\xba\xbe\0\x01", b"QED\0", b"vhdxfile"])
+@pytest.mark.parametrize(
+    "start", [b"QFI\xfb\0\0\0\x01", b"LUKS\xba\xbe\0\x01", b"QED\0", b"vhdxfile"]
+)
 @given(noise=st.binary(max_size=700))
 def test_garbage_behind_other_magics(start: bytes, noise: bytes) -> None:
     guard(lambda: describe(start + noise, None))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar, cast
 
 import pytest
 from hypothesis import settings
@@ -56,10 +56,11 @@ def many(test: _Test) -> _Test:
     """Many more examples in the long run; elsewhere what the hypothesis profile says."""
     if not EXHAUSTIVE:
         return test
-    return pytest.mark.timeout(_EXHAUSTIVE_TIMEOUT)(settings(max_examples=_EXHAUSTIVE_EXAMPLES)(test))
+    longer = settings(max_examples=_EXHAUSTIVE_EXAMPLES)(test)
+    return cast("_Test", pytest.mark.timeout(_EXHAUSTIVE_TIMEOUT)(longer))
 
 
-class Difference(AssertionError):
+class DifferenceError(AssertionError):
     """qemu-img and we do not agree."""
 
 
@@ -256,7 +257,9 @@ class Case:
 
     def _same_json(self, found: object, wanted: object, what: str) -> None:
         if found != wanted:
-            self.fail(f"{what}\nby us:       {json.dumps(found)}\nby qemu-img: {json.dumps(wanted)}")
+            self.fail(
+                f"{what}\nby us:       {json.dumps(found)}\nby qemu-img: {json.dumps(wanted)}"
+            )
 
     def nothing_to_find(self, disk: Disk) -> Entry:
         """``qemu-img check`` must find neither errors nor leaks; gives what it tells."""
@@ -267,9 +270,9 @@ class Case:
         return found
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise Difference with all that a reader needs."""
+        """Raise DifferenceError with all that a reader needs."""
         ran = "\n".join(f"  $ {command}" for command in self.commands)
-        raise Difference(f"{problem}\nqemu-img version {self.qemu.version}; commands:\n{ran}")
+        raise DifferenceError(f"{problem}\nqemu-img version {self.qemu.version}; commands:\n{ran}")
 
 
 def opened(disk: Disk, *, always_options: bool = False) -> list[str]:
@@ -318,7 +321,7 @@ def _run_main(words: list[str]) -> Outcome:
 def _run_program(words: list[str]) -> Outcome:
     tree = str(Path(qcow2crypt.__file__).parents[1])
     path = os.pathsep.join([tree, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    done: Any = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "qcow2crypt", *words],
         check=False,
         capture_output=True,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 SECTOR = 512
 _NO_ZERO = bytes.maketrans(b"\0", b"\1")
+_AT_ONCE = 64 << 20  # randbytes gives less than 256 MiB at a time
 
 Range = tuple[int, int]
 """(start, length) of a run of zeros, in bytes."""
@@ -19,7 +20,9 @@ Range = tuple[int, int]
 
 def data_bytes(length: int, seed: int) -> bytes:
     """Random bytes without a zero."""
-    return random.Random(seed).randbytes(length).translate(_NO_ZERO)
+    numbers = random.Random(seed)
+    parts = (min(_AT_ONCE, length - done) for done in range(0, length, _AT_ONCE))
+    return b"".join(numbers.randbytes(part).translate(_NO_ZERO) for part in parts)
 
 
 def content(layout: str, size: int, cluster_size: int, seed: int = 1) -> bytes:
@@ -60,7 +63,7 @@ def _all(size: int, _cluster: int, _rng: random.Random) -> list[Range]:
 
 def _clusters(size: int, cluster: int, rng: random.Random) -> list[Range]:
     """Whole clusters, about half of them."""
-    return [(at, cluster) for at in range(0, size, cluster) if rng.random() < 0.5]  # noqa: PLR2004
+    return [(at, cluster) for at in range(0, size, cluster) if rng.random() < 0.5]
 
 
 def _aligned(size: int, _cluster: int, rng: random.Random) -> list[Range]:

@@ -70,12 +70,14 @@ def place_of(path: Path, offset: int) -> str:
     fields = _HEADER.unpack_from(data)
     size = 1 << fields[4]
     l1_size, l1_offset, table_offset, table_clusters = fields[7:11]
-    if offset < size:
-        return f"byte {offset} of the header cluster"
-    if table_offset <= offset < table_offset + table_clusters * size:
-        return f"entry {(offset - table_offset) // 8} of the refcount table"
-    if l1_offset <= offset < l1_offset + l1_size * 8:
-        return f"entry {(offset - l1_offset) // 8} of the L1 table"
+    table_end = table_offset + table_clusters * size
+    for name, start, end, unit in (
+        ("byte {} of the header cluster", 0, size, 1),
+        ("entry {} of the refcount table", table_offset, table_end, 8),
+        ("entry {} of the L1 table", l1_offset, l1_offset + l1_size * 8, 8),
+    ):
+        if start <= offset < end:
+            return name.format((offset - start) // unit)
     cluster = offset & -size
     for number, entry in enumerate(_table(data, table_offset, table_clusters * size // 8)):
         if entry & -_SECTOR == cluster:

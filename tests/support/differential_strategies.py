@@ -42,9 +42,7 @@ targets = st.one_of(st.just(Target("raw")), qcow2_targets)
 
 def minus_s(sizes: tuple[int, ...] = SPARSE_SIZES) -> st.SearchStrategy[tuple[str, ...]]:
     """The words ``-S SIZE``, or nothing."""
-    return st.one_of(
-        st.just(()), st.sampled_from(sizes).map(lambda size: ("-S", str(size)))
-    )
+    return st.one_of(st.just(()), st.sampled_from(sizes).map(lambda size: ("-S", str(size))))
 
 
 _WRITES = ("write -P 17", "write -P 201", "write -P 0", "write -z", "write -z -u", "discard")

@@ -16,46 +16,68 @@ COPIED = 1 << 63
 
 def problems(data: bytes) -> list[str]:
     """Everything that is wrong with an image file, in words; empty if nothing is."""
-    cluster_bits = int.from_bytes(data[20:24], "big")
-    size = 1 << cluster_bits
-    l1_size, l1 = struct.unpack_from(">IQ", data, 36)
-    table, table_clusters = struct.unpack_from(">QI", data, 48)
-    found = []
-    used: Counter[int] = Counter({0: 1})
-
-    def use(offset: int, length: int, what: str) -> None:
-        if offset % size:
-            found.append(f"{what} at {offset:#x} is not aligned")
-        for cluster in range(offset // size, -(-(offset + length) // size)):
-            used[cluster] += 1
-
-    use(table, table_clusters * size, "refcount table")
-    use(l1, l1_size * 8, "L1 table")
-    for index, entry in enumerate(words(data, l1, l1_size)):
-        if not entry:
-            continue
-        if not entry & COPIED:
-            found.append(f"L1 entry {index} lacks the copied bit")
-        use(entry & OFFSET, size, f"L2 table {index}")
-        for inner, l2_entry in enumerate(words(data, entry & OFFSET, size // 8)):
-            if l2_entry & OFFSET:
-                use(l2_entry & OFFSET, size, f"data cluster {index}/{inner}")
-                if not l2_entry & COPIED:
-                    found.append(f"L2 entry {index}/{inner} lacks the copied bit")
-    counted: dict[int, int] = {}
-    per_block = size // 2
-    for index, block in enumerate(words(data, table, table_clusters * size // 8)):
-        if not block:
-            continue
-        use(block, size, f"refcount block {index}")
-        counts = struct.unpack(f">{per_block}H", data[block : block + size].ljust(size, b"\0"))
-        counted |= {index * per_block + n: count for n, count in enumerate(counts) if count}
+    used = Counter({0: 1})  # the header
+    found = _tables(data, used) + _clusters(data, used)
+    counted = _refcounts(data, used)
     found += [
-        f"cluster {cluster} is used {used[cluster]} times, its refcount is {counted.get(cluster, 0)}"
+        f"cluster {cluster} is used {used[cluster]} times, counted {counted.get(cluster, 0)} times"
         for cluster in sorted(used.keys() | counted.keys())
         if used[cluster] != counted.get(cluster, 0) or used[cluster] > 1
     ]
     return found
+
+
+def _tables(data: bytes, used: Counter[int]) -> list[str]:
+    """Count the clusters of the refcount table and the L1 table."""
+    l1_size, l1 = struct.unpack_from(">IQ", data, 36)
+    table, clusters = struct.unpack_from(">QI", data, 48)
+    found = _use(data, used, table, clusters * _size(data), "refcount table")
+    return found + _use(data, used, l1, l1_size * 8, "L1 table")
+
+
+def _clusters(data: bytes, used: Counter[int]) -> list[str]:
+    """Count the clusters of L2 tables and guest data."""
+    size = _size(data)
+    l1_size, l1 = struct.unpack_from(">IQ", data, 36)
+    found = []
+    for index, entry in enumerate(words(data, l1, l1_size)):
+        if not entry:
+            continue
+        found += _use_entry(data, used, entry, f"L2 table {index}")
+        for inner, l2_entry in enumerate(words(data, entry & OFFSET, size // 8)):
+            if l2_entry & OFFSET:
+                found += _use_entry(data, used, l2_entry, f"data cluster {index}/{inner}")
+    return found
+
+
+def _refcounts(data: bytes, used: Counter[int]) -> dict[int, int]:
+    """The refcounts that are not 0; counts the clusters of the refcount blocks, too."""
+    size = _size(data)
+    table, clusters = struct.unpack_from(">QI", data, 48)
+    per_block = size // 2
+    counted: dict[int, int] = {}
+    for index, block in enumerate(words(data, table, clusters * size // 8)):
+        if not block:
+            continue
+        _use(data, used, block, size, f"refcount block {index}")
+        counts = struct.unpack(f">{per_block}H", data[block : block + size].ljust(size, b"\0"))
+        counted |= {index * per_block + n: count for n, count in enumerate(counts) if count}
+    return counted
+
+
+def _use_entry(data: bytes, used: Counter[int], entry: int, what: str) -> list[str]:
+    found = _use(data, used, entry & OFFSET, _size(data), what)
+    return found if entry & COPIED else [*found, f"{what} lacks the copied bit"]
+
+
+def _use(data: bytes, used: Counter[int], offset: int, length: int, what: str) -> list[str]:
+    size = _size(data)
+    used.update(range(offset // size, -(-(offset + length) // size)))
+    return [f"{what} at {offset:#x} is not aligned"] if offset % size else []
+
+
+def _size(data: bytes) -> int:
+    return 1 << int.from_bytes(data[20:24], "big")
 
 
 def words(data: bytes, offset: int, count: int) -> tuple[int, ...]:

@@ -41,6 +41,16 @@ def test_clusters_that_are_given_back_are_found_again() -> None:
     assert allocator.allocate(1) == first
 
 
+def test_free_neighbours_are_one_range() -> None:
+    allocator = Allocator(65536)
+    first = allocator.allocate(10)
+    allocator.free(first + 4, 2)
+    allocator.free(first, 2)
+    allocator.free(first + 2, 2)
+    assert allocator.holes == [(first, first + 6)]
+    assert allocator.allocate(6) == first
+
+
 def test_an_allocation_at_a_place_takes_what_is_free_there() -> None:
     allocator = Allocator(65536)
     first = allocator.allocate(4)
@@ -66,7 +76,9 @@ def counted_once(allocator: Allocator, taken: list[tuple[int, int]]) -> None:
     owned += [(block, 1) for block in allocator.blocks if block is not None]
     clusters = [number for first, count in owned for number in range(first, first + count)]
     assert len(clusters) == len(set(clusters)), "a cluster has two owners"
-    free = {n for first, end in allocator.free_ranges(0, allocator.frontier) for n in range(first, end)}
+    free = {
+        n for first, end in allocator.free_ranges(0, allocator.frontier) for n in range(first, end)
+    }
     assert free == set(range(allocator.frontier)) - set(clusters)
     per_block = allocator.refcounts_per_block
     for number in {cluster // per_block for cluster in clusters}:
@@ -95,13 +107,13 @@ def test_no_cluster_has_two_owners(steps: list[tuple[bool, int]], data: st.DataO
 def test_the_refcount_table_grows(cluster_size: int) -> None:
     """A table of one cluster of 512 bytes counts 8 MiB of file."""
     allocator = Allocator(cluster_size)
-    taken = []
+    taken: list[tuple[int, int]] = []
     clusters = allocator.refcounts_per_block * cluster_size // 8  # all that the table can count
     while sum(count for _, count in taken) < 2 * clusters:
         taken.append((allocator.allocate(32), 32))
     counted_once(allocator, taken)
     assert allocator.table.count > 1
-    assert [place for place, _ in allocator.retired][0] == ClusterRange(1, 1)
+    assert allocator.retired[0][0] == ClusterRange(1, 1)
 
 
 def test_one_allocation_may_be_larger_than_many_refcount_blocks() -> None:

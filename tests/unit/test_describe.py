@@ -14,7 +14,7 @@ from damage.tiny import entry, extension, put, put_fields, tiny
 from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
-from qcow2crypt.errors import FormatError, HeaderError, SourceError
+from qcow2crypt.errors import ArgumentError, FormatError, HeaderError, SourceError
 from qcow2crypt.image.qcow2 import extensions as ext
 
 V3 = tiny()
@@ -65,7 +65,9 @@ def test_it_is_json(name: str) -> None:
 
 
 def test_names_that_are_no_text_are_json_too() -> None:
-    data = put(put_fields(V3.data, {"backing_file_offset": 200, "backing_file_size": 3}), 200, b"\xff\x1ba")
+    data = put(
+        put_fields(V3.data, {"backing_file_offset": 200, "backing_file_size": 3}), 200, b"\xff\x1ba"
+    )
     told = json.loads(json.dumps(describe(data).as_dict()))
     assert told["backing-filename"] == "\udcff\x1ba"
 
@@ -77,7 +79,10 @@ def test_names_that_are_no_text_are_json_too() -> None:
         ({"incompatible_features": 1}, "the dirty bit is set"),
         ({"incompatible_features": 2}, "the corrupt bit is set"),
         ({"crypt_method": 2}, "points to the LUKS header is missing"),
-        ({"nb_snapshots": 1, "snapshots_offset": 2**20}, "a table runs out of its bounds: snapshot 0"),
+        (
+            {"nb_snapshots": 1, "snapshots_offset": 2**20},
+            "a table runs out of its bounds: snapshot 0",
+        ),
     ],
 )
 def test_findings(fields: dict[str, int], says: str) -> None:
@@ -94,7 +99,14 @@ def test_luks_that_is_none_is_a_finding() -> None:
 
 @pytest.mark.parametrize(
     ("at", "damage"),
-    [(0, b"X"), (6, b"\0\2"), (8, b"\xff" * 32), (40, b"\xff" * 32), (104, b"\xff" * 8), (208, b"\xff" * 48)],
+    [
+        (0, b"X"),
+        (6, b"\0\2"),
+        (8, b"\xff" * 32),
+        (40, b"\xff" * 32),
+        (104, b"\xff" * 8),
+        (208, b"\xff" * 48),
+    ],
 )
 def test_any_luks_header_is_described_or_found_wrong(at: int, damage: bytes) -> None:
     image = golden.load("luks-aes128cbc-essiv.qcow2")
@@ -122,7 +134,9 @@ def test_a_luks_file_that_is_cut(length: int) -> None:
 
 
 def test_a_luks_file_that_ends_in_its_header() -> None:
-    with pytest.raises(HeaderError, match=r"the LUKS header is not valid: LUKS size .*is 591 bytes"):
+    with pytest.raises(
+        HeaderError, match=r"the LUKS header is not valid: LUKS size .*is 591 bytes"
+    ):
         describe(golden.load("standalone-aes128cbc-essiv.luks").data[:591])
 
 
@@ -188,9 +202,7 @@ class TestBitmaps:
         """An image with two bitmaps in its directory."""
         given = {"kind": 1, "granularity": 16, "extra": b"", "size": 64, **directory}
         extra = given["extra"]
-        head = struct.pack(
-            ">QIIBBHI", 0, 0, 3, given["kind"], given["granularity"], 4, len(extra)
-        )
+        head = struct.pack(">QIIBBHI", 0, 0, 3, given["kind"], given["granularity"], 4, len(extra))
         first = (head + extra + b"dirt").ljust(-(-(28 + len(extra)) // 8) * 8, b"\0")
         second = struct.pack(">QIIBBHI", 0, 0, 2, 1, 9, 4, 0) + b"more" + bytes(4)
         pointer = struct.pack(">IIQQ", 2, 0, given["size"], 512 * 7)
@@ -222,7 +234,9 @@ class TestBitmaps:
         assert info.why_unreadable == ()
 
     def test_bitmaps_out_of_date_are_not_told(self) -> None:
-        assert "bitmaps" not in describe(put_fields(self.image(), {"autoclear_features": 0})).specific
+        assert (
+            "bitmaps" not in describe(put_fields(self.image(), {"autoclear_features": 0})).specific
+        )
 
     def test_qemu_tells_the_same(self, qemu_img: QemuImg, tmp_path: Path) -> None:
         path = tmp_path / "image"
@@ -282,7 +296,8 @@ class TestBackingNames:
     """The full name is where the file is looked for: beside the image."""
 
     @pytest.mark.parametrize(
-        "name", ["base.raw", "/abs/base.raw", "../up/base", "with space", "größe", "a:b", "nbd://h/x"]
+        "name",
+        ["base.raw", "/abs/base.raw", "../up/base", "with space", "größe", "a:b", "nbd://h/x"],
     )
     def test_qemu_looks_in_the_same_place(
         self, name: str, qemu_img: QemuImg, tmp_path: Path
@@ -317,6 +332,12 @@ def test_an_image_describes_itself_as_the_function_does(tmp_path: Path) -> None:
     path.write_bytes(V3.data)
     with qcow2crypt.open(path) as image:
         assert image.info() == qcow2crypt.info(path)
+
+
+@pytest.mark.parametrize("name", ["vhdx", "nonsense"])
+def test_a_format_that_cannot_be_described(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"'{name}' is not one of qcow2, qcow, luks, raw"):
+        describe(V3.data, format=name)
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

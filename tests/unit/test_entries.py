@@ -53,5 +53,6 @@ def test_the_bits_do_not_overlap() -> None:
         entries.FLAG_COMPRESSED,
         entries.FLAG_ZERO,
     )
-    assert sum(parts) == parts[0] | parts[1] | parts[2] | parts[3]
-    assert entries.OFFSET_MASK == sum(1 << bit for bit in range(9, 56))
+    together = parts[0] | parts[1] | parts[2] | parts[3]
+    assert together == sum(parts)
+    assert sum(1 << bit for bit in range(9, 56)) == entries.OFFSET_MASK

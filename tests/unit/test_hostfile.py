@@ -195,10 +195,10 @@ def test_no_permission(path: Path) -> None:
 
 class BytesPath:
     def __fspath__(self) -> bytes:
-        return b"/tmp"  # noqa: S108 - a name that is never opened
+        return b"/tmp"
 
 
-@pytest.mark.parametrize("source", [b"/tmp/x", 3, None, object(), BytesPath(), ["a"]])  # noqa: S108
+@pytest.mark.parametrize("source", [b"/tmp/x", 3, None, object(), BytesPath(), ["a"]])
 def test_what_is_no_source(source: Any) -> None:
     with pytest.raises(ArgumentError):
         HostFile(source)
@@ -212,9 +212,12 @@ def test_names_that_no_file_can_have(name: str) -> None:
 
 def test_a_file_object_that_cannot_seek() -> None:
     first, second = os.pipe()
-    with os.fdopen(first, "rb") as reader, os.fdopen(second, "wb"):
-        with pytest.raises(SourceError, match=r"an image needs random access"):
-            HostFile(reader)
+    os.close(second)
+    with (
+        os.fdopen(first, "rb") as reader,
+        pytest.raises(SourceError, match=r"an image needs random access"),
+    ):
+        HostFile(reader)
 
 
 def test_a_file_object_that_is_closed() -> None:
@@ -283,6 +286,13 @@ def test_a_file_object_that_lies_about_its_size(claim: int) -> None:
             source.pread(5, 2**70)
     else:
         assert source.pread(5, claim) == bytes(5)
+
+
+def test_a_file_object_that_claims_less_than_nothing() -> None:
+    file = Liar(CONTENT)
+    file.claim = -3
+    with pytest.raises(SourceError, match=r"cannot seek in '<Liar>': it says that it has -3 bytes"):
+        HostFile(file)
 
 
 def test_text_files_are_refused(path: Path) -> None:

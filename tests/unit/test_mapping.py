@@ -181,8 +181,13 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     end = GuestOffset(parse_header(data).guest_size)
     assert list(cluster_map.extents(GuestOffset(0), end)) == whole
     assert len(cluster_map._tables) == 2
-    back = [found for n in range(39, -1, -1) for found in cluster_map.extents(
-        GuestOffset(n * COVERAGE), GuestOffset(n * COVERAGE + CLUSTER))]
+    back = [
+        found
+        for n in range(39, -1, -1)
+        for found in cluster_map.extents(
+            GuestOffset(n * COVERAGE), GuestOffset(n * COVERAGE + CLUSTER)
+        )
+    ]
     assert [found.host_offset for found in back] == [host(200 + 2 * n) for n in range(39, -1, -1)]
 
 
@@ -218,7 +223,9 @@ def entries_of_all_kinds() -> st.SearchStrategy[int]:
 
 
 @given(
-    st.lists(st.one_of(st.none(), st.lists(entries_of_all_kinds(), max_size=9)), min_size=1, max_size=3),
+    st.lists(
+        st.one_of(st.none(), st.lists(entries_of_all_kinds(), max_size=9)), min_size=1, max_size=3
+    ),
     st.data(),
 )
 def test_a_walk_over_a_range_is_the_walk_over_all_clipped(

@@ -33,7 +33,9 @@ def test_a_plain_image_is_readable() -> None:
 def test_all_reasons_are_told_at_once() -> None:
     data = tiny(cluster_bits=16).data
     names = struct.pack(">BB46s", 0, 7, b"seven")
-    data = put(data, 112, extension(ext.EXT_FEATURE_TABLE, names) + extension(ext.EXT_DATA_FILE, b"d"))
+    data = put(
+        data, 112, extension(ext.EXT_FEATURE_TABLE, names) + extension(ext.EXT_DATA_FILE, b"d")
+    )
     data = put_fields(
         data,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 from typing import Any
 
@@ -67,7 +68,7 @@ def disks(draw: st.DrawFn) -> tuple[int, list[tuple[int, bytes]], Qcow2Options]:
     noise = random.Random(seed)
     writes = [
         (first * 512, noise.randbytes((end - first) * 512))
-        for first, end in zip(borders, borders[1:], strict=False)
+        for first, end in itertools.pairwise(borders)
         if draw(st.booleans())
     ]
     encryption = draw(st.sampled_from((None, "aes")))
@@ -98,13 +99,17 @@ def test_only_touched_clusters_are_stored(
     size, writes, chosen = disk
     target, _ = build(size, writes, chosen)
     cluster = chosen.cluster_size
-    touched = {n for at, data in writes for n in range(at // cluster, -(-(at + len(data)) // cluster))}
+    touched = {
+        n for at, data in writes for n in range(at // cluster, -(-(at + len(data)) // cluster))
+    }
     with qcow2crypt.open(io.BytesIO(target.data), secret=KEY) as image:
         stored = {
             n
             for one in image.extents()
             if one.kind is ExtentKind.DATA
-            for n in range(one.guest_offset // cluster, -(-(one.guest_offset + one.length) // cluster))
+            for n in range(
+                one.guest_offset // cluster, -(-(one.guest_offset + one.length) // cluster)
+            )
         }
         assert stored == touched
         assert {one.kind for one in image.extents()} <= {ExtentKind.DATA, ExtentKind.UNALLOCATED}

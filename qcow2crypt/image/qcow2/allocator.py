@@ -176,7 +176,7 @@ class Allocator:
         start = start_index * per_block
         total = self._blocks_for(start)
         area_blocks = total - start_index
-        entries = total + total // 2
+        entries = total + div_up(total, 2)
         old = self.table
         first = start + area_blocks
         count = div_up(entries * _TABLE_ENTRY_BYTES, self.cluster_size)

@@ -61,9 +61,6 @@ def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
         )
         try:
             plain += inflater.decompress(data, cluster_size - len(plain))
-            if not inflater.eof and len(plain) == cluster_size:
-                # What may still come is a checksum, and no more bytes.
-                plain += inflater.decompress(b"", 1)
         except zstd.ZstdError as error:
             raise DecompressError(f"damaged zstd data ({error})") from error
         if not inflater.eof:

@@ -129,9 +129,11 @@ class Qcow2Writer:
         target, size = self._target, self._cluster_size
         allocator = self._allocator
         for place, entries in allocator.retired:
-            # QEMU leaves the bytes of a former refcount table; those reused since are not ours.
-            if allocator.is_free(place.first, place.count):
-                target.pwrite(self._table_of(entries), place.first * size)
+            # QEMU leaves the bytes of a former refcount table where nothing has used them since.
+            old = self._table_of(entries).ljust(place.count * size, b"\0")
+            for first, end in allocator.free_ranges(place.first, place.end):
+                at = (first - place.first) * size
+                target.pwrite(old[at : at + (end - first) * size], first * size)
         self._write_refcount_blocks()
         table = self._table_of(allocator.blocks).ljust(allocator.table.count * size, b"\0")
         self._write(table, allocator.table.first * size)
