@@ -17,7 +17,7 @@ static uint64_t xcr0(void)
     return (uint64_t)high << 32 | low;
 }
 
-unsigned qc_cpu_features(void)
+static unsigned detect(void)
 {
     unsigned eax, ebx, ecx, edx, features = 0;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx))
@@ -44,23 +44,38 @@ unsigned qc_cpu_features(void)
 
 #define HWCAP_AES_BIT (1ul << 3)
 
-unsigned qc_cpu_features(void)
+static unsigned detect(void)
 {
     return getauxval(AT_HWCAP) & HWCAP_AES_BIT ? QC_FEATURE_NEON_AES : 0;
 }
 
 #elif defined(QC_ARM64) && defined(__APPLE__)
 
-unsigned qc_cpu_features(void)
+static unsigned detect(void)
 {
     return QC_FEATURE_NEON_AES; /* every 64-bit Mac has it */
 }
 
 #else
 
-unsigned qc_cpu_features(void)
+static unsigned detect(void)
 {
     return 0;
 }
 
 #endif
+
+#define KNOWN 0x80000000u
+
+/* Asked once: in a virtual machine every CPUID is a trap of microseconds.  Threads that ask for
+ * the first time together all find the same. */
+unsigned qc_cpu_features(void)
+{
+    static unsigned found;
+    unsigned features = __atomic_load_n(&found, __ATOMIC_RELAXED);
+    if (!features) {
+        features = detect() | KNOWN;
+        __atomic_store_n(&found, features, __ATOMIC_RELAXED);
+    }
+    return features & ~KNOWN;
+}

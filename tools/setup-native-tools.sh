@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
 packages=(gcc libc6-dev clang libclang-rt-dev valgrind libc6-dbg qemu-user
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross bochs bochsbios)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed' || missing+=("$package")

@@ -17,6 +17,7 @@ from support.native_c import Variant, driver, vector_lines
 
 # Which Debian package brings which program.
 PACKAGES = {
+    "bochs": "bochs bochsbios",
     "gcc": "gcc",
     "clang": "clang",
     "valgrind": "valgrind",

@@ -44,8 +44,9 @@ def main() -> None:
         name = f"native:{kernel.name}"
         wrong = [case.id for case in CASES if not is_right(name, case)] if kernel.available else []
         kernels[kernel.name] = {"lacks": kernel.lacks, "refusal": refusal(name), "wrong": wrong}
-    refused = refusal("native")
-    chosen = refused or getattr(engines.get("native"), "kernel", "")
+    chosen: object = refusal("native")
+    if not chosen:
+        chosen = getattr(engines.get("native"), "kernel", "")
     json.dump({"chosen": chosen, "kernels": kernels, "cases": len(CASES)}, sys.stdout)
 
 
