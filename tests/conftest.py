@@ -7,6 +7,7 @@ QCOW2CRYPT_REQUIRE_QEMU=1 in the environment do the same.
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -42,7 +43,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _listen_to_signals() -> None:
+    """A job in the background ignores Ctrl-C, and so would the programs that the tests start."""
+    for name, action in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGTERM", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, action)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _listen_to_signals()
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("ci" if _is_set("CI") else "dev")
 

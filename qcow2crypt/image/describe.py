@@ -51,7 +51,7 @@ def _plain(file: HostFile, format_name: str, why_unreadable: tuple[str, ...] = (
     return ImageInfo(
         name=file.name,
         format=format_name,
-        virtual_size=align_up(file.size, SECTOR_SIZE),
+        virtual_size=align_up(file.size, SECTOR_SIZE) if format_name == "raw" else None,
         file_size=file.size,
         disk_size=file.allocated_size,
         why_unreadable=why_unreadable,

@@ -32,6 +32,7 @@ class Snapshot:
 class ImageInfo:
     """What an image is.  Sizes in bytes.
 
+    ``virtual_size`` is None for a format of which only the name is known.
     ``why_unreadable`` lists what ``open`` would refuse, empty if nothing; ``findings`` lists
     what an owner should know.  ``specific`` is qemu-img's "format-specific" data, ``details``
     every field of the header as it stands in the file.
@@ -39,7 +40,7 @@ class ImageInfo:
 
     name: str
     format: str
-    virtual_size: int
+    virtual_size: int | None
     file_size: int
     disk_size: int
     encryption: str | None = None
@@ -58,10 +59,11 @@ class ImageInfo:
         result: dict[str, Any] = {
             "filename": self.name,
             "format": self.format,
-            "virtual-size": self.virtual_size,
             "actual-size": self.disk_size,
             "dirty-flag": self.dirty,
         }
+        if self.virtual_size is not None:
+            result["virtual-size"] = self.virtual_size
         if self.cluster_size is not None:
             result["cluster-size"] = self.cluster_size
         if self.encryption is not None:
