@@ -6,9 +6,10 @@
  *   V, TARGET            the vector type; the function attribute with the features it needs
  *   v_load v_store       VL consecutive blocks, at any alignment
  *   v_xor v_splat        exclusive or; one block in all places
+ *   FOLDED               0 if there is v_xor3, the exclusive or of three in one instruction
  *   v_enc v_enclast v_dec v_declast    one AES round on every block
- *   v_tile(t)            transpose: t[i] holds VL consecutive blocks of row i; afterwards block
- *                        i of every row.  Doing it twice changes nothing
+ *   v_tile_load v_tile_store   a tile, VL consecutive blocks of each of VL rows, between memory
+ *                        and vectors of which vector i holds block i of every row
  *   v_previous(p, v)     the last block of p, then all but the last block of v
  *   v_first(iv)          a vector that ends with the block at iv
  *   LANES                how many vectors go through the rounds together
@@ -26,9 +27,18 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 16")
 #define CACHE_LINE 64
+#define DECRYPT_AHEAD 4096 /* bytes, asked for while a piece is decrypted */
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
+
+#if FOLDED
+#define BEGIN(state, block) v_xor(state, block)
+#define END(state) v_xor(state, first)
+#else
+#define BEGIN(state, block) v_xor3(state, block, first)
+#define END(state) (state)
+#endif
 
 INLINE void load_keys(V keys[QC_MAX_ROUNDS + 1], const uint8_t *schedule, int rounds)
 {
@@ -49,9 +59,9 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
     /* So much of the next group is asked for while one tile is worked on: hardware does not see
      * a pattern in as many streams as there are sectors. */
     const size_t share = (size_t)lanes * VL * VL * QC_BLOCK;
-    /* The state is kept as ciphertext ^ first key: the plaintext is then all that must be added
-     * before the next block's rounds, and the first key is off the serial path. */
-    const V first = keys[0], final = v_xor(keys[rounds], keys[0]);
+    /* Without v_xor3 the state is kept as ciphertext ^ first key: the plaintext is then all that
+     * must be added before the next block's rounds; the first key is off the serial path. */
+    const V first = keys[0], final = END(keys[rounds]);
 
     for (int i = 0; i < lanes * VL; i++)
         row[i] = ((size_t)i < last ? (size_t)i : last) * sector_size;
@@ -61,10 +71,11 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
             size_t sector = (size_t)(lane * VL + i) < last ? (size_t)(lane * VL + i) : last;
             memcpy(iv + i * QC_BLOCK, ivs + sector * QC_BLOCK, QC_BLOCK);
         }
-        state[lane] = v_xor(v_load(iv), first);
+        state[lane] = END(v_load(iv));
+        const uint8_t *rows[VL];
         for (int i = 0; i < VL; i++)
-            in[0][lane * VL + i] = v_load(src + ROW(lane * VL + i));
-        v_tile(&in[0][lane * VL]);
+            rows[i] = src + row[lane * VL + i];
+        v_tile_load(&in[0][lane * VL], rows);
     }
     for (size_t tile = 0; tile <= tiles; tile++) {
         V *now = in[tile & 1], *next = in[~tile & 1];
@@ -73,9 +84,10 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
         const int load = tile + 1 < tiles, store = tile > 0;
         if (tile == tiles) {
             for (int lane = 0; lane < lanes; lane++) {
-                v_tile(&done[lane * VL]);
+                uint8_t *rows[VL];
                 for (int i = 0; i < VL; i++)
-                    v_store(dst + ROW(lane * VL + i) + behind, done[lane * VL + i]);
+                    rows[i] = dst + row[lane * VL + i] + behind;
+                v_tile_store(&done[lane * VL], rows);
             }
             break;
         }
@@ -83,7 +95,7 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
         for (int step = 0; step < VL; step++) {
             UNROLL
             for (int lane = 0; lane < lanes; lane++)
-                state[lane] = v_xor(state[lane], now[lane * VL + step]);
+                state[lane] = BEGIN(state[lane], now[lane * VL + step]);
             UNROLL
             for (int round = 1; round <= FULL_ROUNDS; round++) {
                 const V key = keys[round];
@@ -99,16 +111,18 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
                 UNROLL
                 for (int lane = step; lane < lanes; lane += VL) {
                     if (lane / VL % FULL_ROUNDS == round - 1 && load) {
+                        const uint8_t *rows[VL];
                         UNROLL
                         for (int i = 0; i < VL; i++)
-                            next[lane * VL + i] = v_load(src + ROW(lane * VL + i) + ahead);
-                        v_tile(&next[lane * VL]);
+                            rows[i] = src + ROW(lane * VL + i) + ahead;
+                        v_tile_load(&next[lane * VL], rows);
                     }
                     if ((lane / VL + 4) % FULL_ROUNDS == round - 1 && store) {
-                        v_tile(&done[lane * VL]);
+                        uint8_t *rows[VL];
                         UNROLL
                         for (int i = 0; i < VL; i++)
-                            v_store(dst + ROW(lane * VL + i) + behind, done[lane * VL + i]);
+                            rows[i] = dst + ROW(lane * VL + i) + behind;
+                        v_tile_store(&done[lane * VL], rows);
                     }
                 }
             }
@@ -121,7 +135,7 @@ INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const u
             UNROLL
             for (int lane = 0; lane < lanes; lane++) {
                 state[lane] = v_enclast(state[lane], final);
-                finished[lane * VL + step] = v_xor(state[lane], first);
+                finished[lane * VL + step] = END(state[lane]);
             }
         }
     }
@@ -169,6 +183,9 @@ INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, u
 {
     V state[8];
     const V head = v_load(src), tail = v_load(src + (size_t)(vectors - 1) * VL * QC_BLOCK);
+    UNROLL
+    for (int line = 0; line < vectors * VL * QC_BLOCK; line += CACHE_LINE)
+        __builtin_prefetch(src + line + DECRYPT_AHEAD);
     UNROLL
     for (int i = 0; i < vectors; i++)
         state[i] = v_xor(v_load(src + i * VL * QC_BLOCK), keys[0]);

@@ -82,6 +82,7 @@ def test_a_table_lookup_is_found(
     assert run([twin, "portable"]) == "portable on secrets\n"
     done = under_valgrind(twin, "portable")
     assert done.returncode == LEAK
-    for place in ("plain_expand", "sub_shift"):
-        assert "Use of uninitialised value" in done.stderr
-        assert place in done.stderr, done.stderr
+    assert "Use of uninitialised value" in done.stderr
+    assert "plain_expand" in done.stderr
+    # Compilers may put the one function into the other.
+    assert "plain_encrypt" in done.stderr or "sub_shift" in done.stderr
