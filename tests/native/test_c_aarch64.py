@@ -11,7 +11,7 @@ from support.native_c import ARM_CLANG, ARM_GCC, TESTS, Variant, compile_once, r
 pytestmark = pytest.mark.slow
 
 LIBRARIES = "/usr/aarch64-linux-gnu"
-COMMANDS = [["self-test"], ["vectors"], ["runs", "40"], ["arguments"], ["wiping"]]
+COMMANDS = [["self-test"], ["vectors"], ["runs", "17"], ["arguments"], ["wiping"]]
 each_variant = pytest.mark.parametrize(
     "variant", [ARM_GCC, ARM_CLANG], ids=lambda variant: variant.name
 )

@@ -148,13 +148,14 @@ void test_runs(size_t longest)
         for (size_t s = 0; s < LENGTH(sector_sizes); s++) {
             /* Every length with the sectors of the format; the lengths that matter with others. */
             const int every = key_length == 16 && (sector_sizes[s] == 512 || sector_sizes[s] == 16);
-            const size_t others = sector_sizes[s] < SECTOR_MAX ? 97 : 33;
+            const size_t most = sector_sizes[s] < SECTOR_MAX ? 97 : 33;
+            const size_t others = longest < most ? longest : most;
             answers *a = make_answers(key_length, sector_sizes[s], every ? longest : others);
             for (int kernel = 0; kernel < qc_kernel_count(); kernel++)
                 if (usable(kernel))
                     all_runs(kernel, a, &at, every ? NULL : around,
                              every ? longest : LENGTH(around),
-                             every || longest < others ? longest : others);
+                             every ? longest : others);
             free_answers(a);
         }
     }
