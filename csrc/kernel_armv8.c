@@ -34,8 +34,8 @@ OP V v_declast(V s, V k) { ALONE("aesd", s); return v_xor(s, k); }
 OP V v_previous(V p, V v) { (void)v; return p; }
 OP V v_first(const uint8_t *iv) { return v_load(iv); }
 #define FOLDED 1
-OP void v_tile_load(V t[1], const uint8_t *const rows[1]) { t[0] = v_load(rows[0]); }
-OP void v_tile_store(V t[1], uint8_t *const rows[1]) { v_store(rows[0], t[0]); }
+OP void v_tile_load(V t[1], const uint8_t *p, const size_t row[1]) { t[0] = v_load(p + row[0]); }
+OP void v_tile_store(const V t[1], uint8_t *p, const size_t row[1]) { v_store(p + row[0], t[0]); }
 
 #include "kernel_lanes.h"
 

@@ -9,28 +9,49 @@
  *   FOLDED               0 if there is v_xor3, the exclusive or of three in one instruction
  *   v_enc v_enclast v_dec v_declast    one AES round on every block
  *   v_tile_load v_tile_store   a tile, VL consecutive blocks of each of VL rows, between memory
- *                        and vectors of which vector i holds block i of every row
+ *                        and vectors of which vector i holds block i of every row; row i begins
+ *                        at p + row[i]
  *   v_previous(p, v)     the last block of p, then all but the last block of v
  *   v_first(iv)          a vector that ends with the block at iv
  *   LANES                how many vectors go through the rounds together
  *   NARROW               a kernel of single blocks, for what does not fill a vector (VL > 1)
+ *   LONG_LANES           as LANES, for a run that no cache holds; with it v_stream, v_tile_stream
+ *                        and v_stream_end: stores past the caches, of whole aligned cache lines
  *
  * To encrypt a sector is serial work: each block waits for the one before.  An AES instruction
  * takes about four cycles, but one or two can begin in every cycle.  So LANES vectors, each with
  * one block of VL sectors, go through the rounds side by side.  Meanwhile the blocks that come
  * next are loaded and transposed, and those just finished are transposed back and stored, a few
- * in every round, so that the AES units never wait for memory.
+ * in every round, so that the AES units never wait for memory.  That goes on from one group of
+ * sectors to the next: only the first load and the last store of a run stand alone.
  *
  * Rounds as in FIPS-197; decryption by its "equivalent inverse cipher".
  */
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define CACHE_LINE 64
 #define DECRYPT_AHEAD 4096 /* bytes, asked for while a piece is decrypted */
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
+#define WHOLE_SECTOR 512 /* of whole groups: rows are then at distances that the compiler knows */
+#define LONG_RUN ((size_t)32 << 20) /* bytes: more than caches hold */
+
+/* Where the result of a run goes. */
+enum { IN_PLACE, APART, STREAMED };
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
+
+#ifndef LONG_LANES
+#define v_stream v_store
+#define v_tile_stream v_tile_store
+#endif
+#define STORE(p, v) (place == STREAMED ? v_stream(p, v) : v_store(p, v))
+#define TILE_STORE(t, p, row) \
+    (place == STREAMED ? v_tile_stream(t, p, row) : v_tile_store(t, p, row))
 
 #if FOLDED
 #define BEGIN(state, block) v_xor(state, block)
@@ -46,98 +67,125 @@ INLINE void load_keys(V keys[QC_MAX_ROUNDS + 1], const uint8_t *schedule, int ro
         keys[i] = v_splat(schedule + QC_BLOCK * i);
 }
 
-/* Encrypt one group: sectors 0 to last, in lanes * VL rows.  Rows behind the last sector repeat
- * it: they compute and store the same bytes again, which costs less than a narrower kernel.
- * whole: there are as many sectors as rows, which spares the look at row[]. */
-INLINE void encrypt_group(const V *keys, int rounds, const uint8_t *ivs, const uint8_t *src,
-                          uint8_t *dst, size_t sector_size, size_t last, const int lanes,
-                          const int whole)
+/* Every function that has round keys ends here.  What a compiler has put aside on its own stack
+ * or left in registers is out of reach. */
+INLINE void forget_keys(V keys[QC_MAX_ROUNDS + 1])
+{
+    static const uint8_t zero[QC_BLOCK];
+    for (int i = 0; i <= QC_MAX_ROUNDS; i++)
+        keys[i] = v_splat(zero);
+    __asm__ volatile("" : : "r"(keys) : "memory");
+}
+
+/* Would this store past the caches?  For long runs, between buffers, in whole lines. */
+INLINE int place_of(const uint8_t *src, const uint8_t *dst, size_t length)
+{
+    if (src == dst)
+        return IN_PLACE;
+    return length > LONG_RUN && (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
+}
+
+/* Encrypt groups of sectors, each in lanes * VL rows, one sector in a row.
+ *
+ * whole: every row has a sector of its own, of WHOLE_SECTOR bytes.  Else there is one group, of
+ * sectors 0 to last.  Rows behind the last sector repeat it: they compute and store the same
+ * bytes again, which costs less than a narrower kernel. */
+INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const uint8_t *src,
+                           uint8_t *dst, size_t sector_size, size_t groups, size_t last,
+                           const int lanes, const int whole, const int place)
 {
     size_t row[LANES * VL];
+    uint8_t iv[LANES * VL * QC_BLOCK];
     V state[LANES], in[2][LANES * VL], out[2][LANES * VL];
-    const size_t tiles = sector_size / (QC_BLOCK * VL);
-    /* So much of the next group is asked for while one tile is worked on: hardware does not see
-     * a pattern in as many streams as there are sectors. */
-    const size_t share = (size_t)lanes * VL * VL * QC_BLOCK;
+    const size_t width = VL * QC_BLOCK, tiles = sector_size / width;
+    const size_t group = (size_t)(lanes * VL) * sector_size;
+    /* So much of the next group is asked for while one tile is worked on, in the order of memory:
+     * hardware does not see a pattern in as many streams as there are sectors. */
+    const size_t share = (size_t)(lanes * VL) * width;
+    const int slots = VL * FULL_ROUNDS, lines = (lanes * VL * VL / 4 + slots - 1) / slots;
     /* Without v_xor3 the state is kept as ciphertext ^ first key: the plaintext is then all that
      * must be added before the next block's rounds; the first key is off the serial path. */
     const V first = keys[0], final = END(keys[rounds]);
+    uint8_t *behind = dst;
+    size_t parity = 0;
 
-    for (int i = 0; i < lanes * VL; i++)
-        row[i] = ((size_t)i < last ? (size_t)i : last) * sector_size;
-    for (int lane = 0; lane < lanes; lane++) {
-        uint8_t iv[VL * QC_BLOCK];
-        for (int i = 0; i < VL; i++) {
-            size_t sector = (size_t)(lane * VL + i) < last ? (size_t)(lane * VL + i) : last;
-            memcpy(iv + i * QC_BLOCK, ivs + sector * QC_BLOCK, QC_BLOCK);
-        }
-        state[lane] = END(v_load(iv));
-        const uint8_t *rows[VL];
-        for (int i = 0; i < VL; i++)
-            rows[i] = src + row[lane * VL + i];
-        v_tile_load(&in[0][lane * VL], rows);
+    for (int i = 0; i < lanes * VL && !whole; i++) {
+        const size_t sector = (size_t)i < last ? (size_t)i : last;
+        row[i] = sector * sector_size;
+        memcpy(iv + i * QC_BLOCK, ivs + sector * QC_BLOCK, QC_BLOCK);
     }
-    for (size_t tile = 0; tile <= tiles; tile++) {
-        V *now = in[tile & 1], *next = in[~tile & 1];
-        V *done = out[~tile & 1], *finished = out[tile & 1];
-        const size_t ahead = (tile + 1) * VL * QC_BLOCK, behind = (tile - 1) * VL * QC_BLOCK;
-        const int load = tile + 1 < tiles, store = tile > 0;
-        if (tile == tiles) {
-            for (int lane = 0; lane < lanes; lane++) {
-                uint8_t *rows[VL];
-                for (int i = 0; i < VL; i++)
-                    rows[i] = dst + row[lane * VL + i] + behind;
-                v_tile_store(&done[lane * VL], rows);
-            }
-            break;
-        }
+    for (int lane = 0; lane < lanes; lane++) {
+        size_t at[VL];
+        for (int i = 0; i < VL; i++)
+            at[i] = ROW(lane * VL + i);
+        v_tile_load(&in[0][lane * VL], src, at);
+    }
+    for (size_t left = groups; left; left--) {
         UNROLL
-        for (int step = 0; step < VL; step++) {
+        for (int lane = 0; lane < lanes; lane++)
+            state[lane] = END(v_load((whole ? ivs : iv) + (size_t)lane * width));
+        for (size_t tile = 0; tile < tiles; tile++, parity ^= 1) {
+            V *now = in[parity], *next = in[parity ^ 1];
+            V *done = out[parity ^ 1], *finished = out[parity];
+            const int ends = tile + 1 == tiles, load = !ends || left > 1;
+            const int store = tile || left < groups;
+            const uint8_t *ahead = ends ? src + group : src + (tile + 1) * width;
+            const size_t asked = (left > 1 ? group : 0) + tile * share;
             UNROLL
-            for (int lane = 0; lane < lanes; lane++)
-                state[lane] = BEGIN(state[lane], now[lane * VL + step]);
-            UNROLL
-            for (int round = 1; round <= FULL_ROUNDS; round++) {
-                const V key = keys[round];
-                const size_t line = (step * FULL_ROUNDS + round - 1) * (size_t)CACHE_LINE;
-                if (whole && line < share) {
-                    __builtin_prefetch(src + (lanes * VL) * sector_size + tile * share + line);
-                    if (src != dst)
-                        __builtin_prefetch(dst + (lanes * VL) * sector_size + tile * share + line, 1);
-                }
+            for (int step = 0; step < VL; step++) {
                 UNROLL
                 for (int lane = 0; lane < lanes; lane++)
-                    state[lane] = v_enc(state[lane], key);
+                    state[lane] = BEGIN(state[lane], now[lane * VL + step]);
                 UNROLL
-                for (int lane = step; lane < lanes; lane += VL) {
-                    if (lane / VL % FULL_ROUNDS == round - 1 && load) {
-                        const uint8_t *rows[VL];
-                        UNROLL
-                        for (int i = 0; i < VL; i++)
-                            rows[i] = src + ROW(lane * VL + i) + ahead;
-                        v_tile_load(&next[lane * VL], rows);
+                for (int round = 1; round <= FULL_ROUNDS; round++) {
+                    const V key = keys[round];
+                    const int slot = step * FULL_ROUNDS + round - 1;
+                    UNROLL
+                    for (int i = 0; i < lines; i++) {
+                        const size_t line = ((size_t)(slot * lines + i)) * CACHE_LINE;
+                        if (whole && line < share)
+                            __builtin_prefetch(src + asked + line);
+                        if (whole && line < share && place == APART)
+                            __builtin_prefetch(dst + asked + line, 1);
                     }
-                    if ((lane / VL + 4) % FULL_ROUNDS == round - 1 && store) {
-                        uint8_t *rows[VL];
+                    UNROLL
+                    for (int lane = 0; lane < lanes; lane++)
+                        state[lane] = v_enc(state[lane], key);
+                    UNROLL
+                    for (int lane = step; lane < lanes; lane += VL) {
+                        size_t at[VL];
                         UNROLL
                         for (int i = 0; i < VL; i++)
-                            rows[i] = dst + ROW(lane * VL + i) + behind;
-                        v_tile_store(&done[lane * VL], rows);
+                            at[i] = ROW(lane * VL + i);
+                        if (lane / VL % FULL_ROUNDS == round - 1 && load)
+                            v_tile_load(&next[lane * VL], ahead, at);
+                        if ((lane / VL + 4) % FULL_ROUNDS == round - 1 && store)
+                            TILE_STORE(&done[lane * VL], behind, at);
                     }
                 }
-            }
-            for (int round = FULL_ROUNDS + 1; round < rounds; round++) {
-                const V key = keys[round];
+                for (int round = FULL_ROUNDS + 1; round < rounds; round++) {
+                    const V key = keys[round];
+                    UNROLL
+                    for (int lane = 0; lane < lanes; lane++)
+                        state[lane] = v_enc(state[lane], key);
+                }
                 UNROLL
-                for (int lane = 0; lane < lanes; lane++)
-                    state[lane] = v_enc(state[lane], key);
+                for (int lane = 0; lane < lanes; lane++) {
+                    state[lane] = v_enclast(state[lane], final);
+                    finished[lane * VL + step] = END(state[lane]);
+                }
             }
-            UNROLL
-            for (int lane = 0; lane < lanes; lane++) {
-                state[lane] = v_enclast(state[lane], final);
-                finished[lane * VL + step] = END(state[lane]);
-            }
+            behind = dst + tile * width;
         }
+        ivs += (size_t)lanes * width;
+        src += group;
+        dst += group;
+    }
+    for (int lane = 0; lane < lanes; lane++) {
+        size_t at[VL];
+        for (int i = 0; i < VL; i++)
+            at[i] = ROW(lane * VL + i);
+        TILE_STORE(&out[parity ^ 1][lane * VL], behind, at);
     }
 }
 
@@ -146,6 +194,7 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
                                      size_t sector_size)
 {
     V keys[QC_MAX_ROUNDS + 1];
+    const int place = place_of(src, dst, count * sector_size);
 #if VL > 1
     if (sector_size % (VL * QC_BLOCK)) {
         NARROW.cbc_encrypt(key, ivs, src, dst, count, sector_size);
@@ -155,31 +204,51 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
     load_keys(keys, key->encrypt, key->rounds);
     while (count) {
         size_t taken = count < LANES * VL ? count : LANES * VL;
-#define GROUP(n, whole) \
-    encrypt_group(keys, key->rounds, ivs, src, dst, sector_size, taken - 1, n, whole)
-        if (taken == LANES * VL)
-            GROUP(LANES, 1);
+#define WHOLE(n, to)                                                                          \
+    do {                                                                                      \
+        taken = count - count % ((n) * VL);                                                   \
+        encrypt_groups(keys, key->rounds, ivs, src, dst, WHOLE_SECTOR, taken / ((n) * VL), 0, \
+                       n, 1, to);                                                             \
+    } while (0)
+#define PART(n) \
+    encrypt_groups(keys, key->rounds, ivs, src, dst, sector_size, 1, taken - 1, n, 0, APART)
+#ifdef LONG_LANES
+        if (sector_size == WHOLE_SECTOR && count > LONG_RUN / WHOLE_SECTOR && place == IN_PLACE)
+            WHOLE(LONG_LANES, IN_PLACE);
+        else if (sector_size == WHOLE_SECTOR && count >= LONG_LANES * VL && place == STREAMED) {
+            WHOLE(LONG_LANES, STREAMED);
+            v_stream_end();
+        } else
+#endif
+        if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
+            if (place == IN_PLACE)
+                WHOLE(LANES, IN_PLACE);
+            else
+                WHOLE(LANES, APART);
+        } else if (LANES > 12 && taken > 12 * VL)
+            PART(LANES);
         else if (taken > 8 * VL)
-            GROUP(LANES, 0);
+            PART(LANES < 12 ? LANES : 12);
         else if (taken > 4 * VL)
-            GROUP(8, 0);
+            PART(8);
         else if (taken > 2 * VL)
-            GROUP(4, 0);
+            PART(4);
         else if (taken > VL)
-            GROUP(2, 0);
+            PART(2);
         else
-            GROUP(1, 0);
+            PART(1);
         count -= taken;
         ivs += taken * QC_BLOCK;
         src += taken * sector_size;
         dst += taken * sector_size;
     }
+    forget_keys(keys);
 }
 
 /* Decrypt 8 * VL blocks from the last to the first, so that in place every ciphertext is still
  * there when the block behind it wants it.  carry: a vector that ends with the block before. */
 INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, uint8_t *dst,
-                       const int vectors)
+                       const int vectors, const int place)
 {
     V state[8];
     const V head = v_load(src), tail = v_load(src + (size_t)(vectors - 1) * VL * QC_BLOCK);
@@ -205,7 +274,7 @@ INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, u
     UNROLL
     for (int i = vectors - 1; i >= 0; i--) {
         V before = i ? v_load(src + (i * VL - 1) * QC_BLOCK) : v_previous(carry, head);
-        v_store(dst + i * VL * QC_BLOCK, v_xor(v_declast(state[i], keys[rounds]), before));
+        STORE(dst + i * VL * QC_BLOCK, v_xor(v_declast(state[i], keys[rounds]), before));
     }
     return tail;
 }
@@ -223,14 +292,22 @@ TARGET static void NAME(cbc_decrypt)(const qc_schedule *key, const uint8_t *ivs,
     }
 #endif
     load_keys(keys, key->decrypt, key->rounds);
+#ifdef LONG_LANES
+    if (sector_size == WHOLE_SECTOR && place_of(src, dst, count * sector_size) == STREAMED) {
+        for (; count; count--, ivs += QC_BLOCK, src += WHOLE_SECTOR, dst += WHOLE_SECTOR)
+            decrypt_piece(keys, key->rounds, v_first(ivs), src, dst, 8, STREAMED);
+        v_stream_end();
+    }
+#endif
     for (; count; count--, ivs += QC_BLOCK, src += sector_size, dst += sector_size) {
         V carry = v_first(ivs);
         size_t at = 0;
         for (; at + 8 * vector <= sector_size; at += 8 * vector)
-            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 8);
+            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 8, APART);
         for (; at + vector <= sector_size; at += vector)
-            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 1);
+            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 1, APART);
     }
+    forget_keys(keys);
 }
 
 /* One of encryption or decryption of `vectors` vectors of single blocks. */
@@ -266,6 +343,7 @@ INLINE void ecb(const qc_schedule *key, const uint8_t *src, uint8_t *dst, size_t
     if (blocks)
         (encrypt ? NARROW.ecb_encrypt : NARROW.ecb_decrypt)(key, src, dst, blocks);
 #endif
+    forget_keys(keys);
 }
 
 TARGET static void NAME(ecb_encrypt)(const qc_schedule *key, const uint8_t *src, uint8_t *dst,

@@ -24,17 +24,17 @@ OP V v_previous(V p, V v) { return _mm256_permute2x128_si256(p, v, 0x21); }
 OP V v_first(const uint8_t *iv) { return v_splat(iv); }
 #define FOLDED 1
 
-OP void v_tile_load(V t[2], const uint8_t *const rows[2])
+OP void v_tile_load(V t[2], const uint8_t *p, const size_t row[2])
 {
-    const V a = v_load(rows[0]), b = v_load(rows[1]);
+    const V a = v_load(p + row[0]), b = v_load(p + row[1]);
     t[0] = _mm256_permute2x128_si256(a, b, 0x20);
     t[1] = _mm256_permute2x128_si256(a, b, 0x31);
 }
 
-OP void v_tile_store(V t[2], uint8_t *const rows[2])
+OP void v_tile_store(const V t[2], uint8_t *p, const size_t row[2])
 {
-    v_store(rows[0], _mm256_permute2x128_si256(t[0], t[1], 0x20));
-    v_store(rows[1], _mm256_permute2x128_si256(t[0], t[1], 0x31));
+    v_store(p + row[0], _mm256_permute2x128_si256(t[0], t[1], 0x20));
+    v_store(p + row[1], _mm256_permute2x128_si256(t[0], t[1], 0x31));
 }
 
 #include "kernel_lanes.h"
