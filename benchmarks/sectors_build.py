@@ -1,8 +1,9 @@
 """Compile the C part of the sector benchmark, and let it measure a plan.
 
 The kernels and the peers are compiled in a temporary folder, with the compiler that CC names or
-the first that is found, and -O2; no flag names an instruction set.  A peer whose library is not
-installed is left out and said to be missing.  What a plan is stands in peers/main.c.
+the first that is found, and the -O3 of csrc/build_ffi.py; no flag names an instruction set.  A
+peer whose library is not installed is left out and said to be missing.
+What a plan is stands in peers/main.c.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "csrc"
 PEERS = ROOT / "benchmarks" / "peers"
-OPTIMIZE = ("-O2",)
+OPTIMIZE = ("-O3",)
 FLAGS = (*OPTIMIZE, "-Wall", "-Wextra", "-I", str(SOURCES), "-I", str(PEERS))
 
 # The library behind peers/NAME.c, and where Debian has it.

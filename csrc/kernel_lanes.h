@@ -107,7 +107,7 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
      * must be added before the next block's rounds; the first key is off the serial path. */
     const V first = keys[0], final = END(keys[rounds]);
     uint8_t *behind = dst;
-    size_t parity = 0;
+    size_t parity = 0, left = groups;
 
     for (int i = 0; i < lanes * VL && !whole; i++) {
         const size_t sector = (size_t)i < last ? (size_t)i : last;
@@ -120,7 +120,7 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
             at[i] = ROW(lane * VL + i);
         v_tile_load(&in[0][lane * VL], src, at);
     }
-    for (size_t left = groups; left; left--) {
+    do {
         UNROLL
         for (int lane = 0; lane < lanes; lane++)
             state[lane] = END(v_load((whole ? ivs : iv) + (size_t)lane * width));
@@ -180,7 +180,7 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
         ivs += (size_t)lanes * width;
         src += group;
         dst += group;
-    }
+    } while (--left);
     for (int lane = 0; lane < lanes; lane++) {
         size_t at[VL];
         for (int i = 0; i < VL; i++)

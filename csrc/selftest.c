@@ -5,13 +5,13 @@
 
 #include <stdlib.h>
 
-#define SECTORS_MAX 67 /* past the widest group, and odd */
+#define SECTORS_MAX 131 /* past two of the widest groups, and odd */
 #define SECTOR_MAX 528 /* not a multiple of any vector but the narrowest */
 #define BYTES_MAX (SECTORS_MAX * 512)
 
 static const size_t key_sizes[] = {16, 24, 32};
 static const size_t sector_sizes[] = {16, 48, 64, 512, SECTOR_MAX};
-static const size_t counts[] = {1, 2, 3, 5, 8, 9, 17, 33, 48, SECTORS_MAX};
+static const size_t counts[] = {1, 3, 5, 9, 17, 33, 49, SECTORS_MAX};
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 

@@ -6,6 +6,7 @@ Sectors do not know of each other, so what OpenSSL says of a long run holds for 
 from __future__ import annotations
 
 import functools
+import mmap
 import struct
 
 import pytest
@@ -18,10 +19,10 @@ from qcow2crypt.units import SECTOR_NUMBER_MAX
 
 pytest.importorskip("qcow2crypt._native", reason="no kernel was tested: none is compiled in")
 
-MOST = 300  # sectors: over six times the widest group
+MOST = 300  # sectors: over four times the widest group
 SIZES = range(16, 4096 + 16, 16)
 # One less and one more than each group of sectors that some kernel works on at once.
-COUNTS = (1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49)
+COUNTS = (1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 129)
 
 each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
 each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
@@ -90,6 +91,30 @@ def test_odd_alignments(name: str, way: str) -> None:
         if dst != expected or src != expected:
             wrong.append(shift)
     assert not wrong
+
+
+@pytest.mark.parametrize("shift", [0, 16], ids=["aligned", "between lines"])
+@each_kernel
+@each_way
+def test_a_run_that_no_cache_holds(name: str, way: str, shift: int) -> None:
+    """Long runs are stored past the caches where that can be; short ones never are."""
+    count, few = (33 << 11) + 5, 1000
+    ivs = b"".join(struct.pack("<QQ", number, 0) for number in range(count))
+    src, dst = mmap.mmap(-1, 512 * count), mmap.mmap(-1, 512 * count + 64)
+    block = bytes(range(251)) * 512
+    for at in range(0, len(src), len(block)):
+        src[at : at + len(block)] = block[: len(src) - at]
+    work = getattr(strategies.engine(name).expand_key(bytes(16)), way)
+    expected = bytearray(len(src))
+    with memoryview(expected) as view:
+        for first in range(0, count, few):
+            part = slice(512 * first, 512 * (first + few))
+            work(ivs[16 * first : 16 * (first + few)], src[part], view[part])
+    with memoryview(dst) as whole, whole[shift : shift + len(src)] as out:
+        work(ivs, src, out)
+        assert out == expected
+    work(ivs, src, src)
+    assert src[:] == expected
 
 
 @each_kernel

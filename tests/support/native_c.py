@@ -24,7 +24,6 @@ WARNINGS = (
     "-Werror",
     "-pedantic",
     "-Wconversion",
-    "-Wno-sign-conversion",
     "-Wshadow",
 )
 AS_SHIPPED = ("-O3",)
