@@ -15,7 +15,7 @@
  *   v_first(iv)          a vector that ends with the block at iv
  *   LANES                how many vectors go through the rounds together
  *   NARROW               a kernel of single blocks, for what does not fill a vector (VL > 1)
- *   LONG_LANES           as LANES, for a run that no cache holds; with it v_stream, v_tile_stream
+ *   LONG_LANES           as LANES, for a run that outgrows caches; with it v_stream, v_tile_stream
  *                        and v_stream_end: stores past the caches, of whole aligned cache lines
  *
  * To encrypt a sector is serial work: each block waits for the one before.  An AES instruction
@@ -38,6 +38,7 @@
 #define DECRYPT_AHEAD 4096 /* bytes, asked for while a piece is decrypted */
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
 #define WHOLE_SECTOR 512 /* of whole groups: rows are then at distances that the compiler knows */
+#define WIDE_RUN ((size_t)512 << 10) /* bytes: twice as many, src and dst, fill a second cache */
 #define LONG_RUN ((size_t)32 << 20) /* bytes: more than caches hold */
 
 /* Where the result of a run goes. */
@@ -213,12 +214,17 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
 #define PART(n) \
     encrypt_groups(keys, key->rounds, ivs, src, dst, sector_size, 1, taken - 1, n, 0, APART)
 #ifdef LONG_LANES
-        if (sector_size == WHOLE_SECTOR && count > LONG_RUN / WHOLE_SECTOR && place == IN_PLACE)
-            WHOLE(LONG_LANES, IN_PLACE);
-        else if (sector_size == WHOLE_SECTOR && count >= LONG_LANES * VL && place == STREAMED) {
+        /* Fewer rows at a time, where each is waited for longer. */
+        const int is_long = sector_size == WHOLE_SECTOR && count >= LONG_LANES * VL;
+        const size_t length = count * sector_size;
+        if (is_long && place == STREAMED) {
             WHOLE(LONG_LANES, STREAMED);
             v_stream_end();
-        } else
+        } else if (is_long && place == APART && length > WIDE_RUN)
+            WHOLE(LONG_LANES, APART);
+        else if (is_long && place == IN_PLACE && length > LONG_RUN)
+            WHOLE(LONG_LANES, IN_PLACE);
+        else
 #endif
         if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
             if (place == IN_PLACE)
