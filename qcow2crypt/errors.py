@@ -118,3 +118,53 @@ class SourceError(Qcow2CryptError):
 
 class TargetError(Qcow2CryptError):
     """The target cannot be written.  What stood under its name before still stands there."""
+
+
+class ReadOnlyError(Qcow2CryptError):
+    """A write to an image that is, or must be, read-only.  Nothing was written."""
+
+
+class ImageLockedError(Qcow2CryptError):
+    """Another program uses the image in a way that excludes ours (QEMU's image locks)."""
+
+
+class ExternalReferenceError(Qcow2CryptError):
+    """The image names another file that the policy does not let us open.
+
+    ``image`` is the file that has the name, ``reference`` the name as it stands there.
+    """
+
+    def __init__(self, image: str, reference: str, reason: str) -> None:
+        self.image = image
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"'{image}' refers to '{reference}', which is not opened: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.image, self.reference, self.reason))
+
+
+class BackingChainError(Qcow2CryptError):
+    """A chain of backing files cannot be: it has a loop, or it is too long."""
+
+
+class SnapshotNotFoundError(ArgumentError):
+    """The image has no internal snapshot of that id or name."""
+
+
+class ComparisonError(Qcow2CryptError):
+    """One of two images cannot be read, so nothing can be said of them.
+
+    ``image`` is its name, ``guest_offset`` the place, ``reason`` what reading said, ``in_tables``
+    whether the tables that say where things are stored are the reason.
+    """
+
+    def __init__(self, image: str, guest_offset: int, reason: str, in_tables: bool) -> None:
+        self.image = image
+        self.guest_offset = guest_offset
+        self.reason = reason
+        self.in_tables = in_tables
+        super().__init__(f"'{image}' cannot be read at guest offset {guest_offset:#x}: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.image, self.guest_offset, self.reason, self.in_tables))

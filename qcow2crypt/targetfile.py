@@ -2,7 +2,10 @@
 
 The bytes go to a new file beside the target, under another name; ``commit`` syncs it and
 renames it over the target in one step.  Until then, and after any failure, what stood under
-the target's name still stands there.  Knows bytes, nothing of formats.
+the target's name still stands there.  A file that a virtual machine or another program has open
+is not replaced: it would go on with one that has no name any more.
+
+Knows bytes, nothing of formats.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from qcow2crypt.units import ReadBuffer
 
 PART_SUFFIX = ".qcow2crypt-part"
 _NAME_BYTES_MAX = 200
+_ZEROS_AT_ONCE = 1 << 20
 
 
 class TargetFile:
@@ -26,12 +30,15 @@ class TargetFile:
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
     only a process that is killed outright leaves one behind, and it is safe to delete.
     A symbolic link is followed: the file it points to is replaced, the link stays.
-    Raises TargetError.
+    Raises TargetError, and ImageLockedError as ``lock`` says.
     """
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
         self._fd = -1
         self._part = ""
+        self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
+        self._lock_is_taken = False
+        self._companions: list[TargetFile] = []
         name = os.fspath(target) if isinstance(target, os.PathLike) else target
         if not isinstance(name, str):
             raise ArgumentError("a target is named by a str or PathLike[str]")
@@ -85,8 +92,57 @@ class TargetFile:
             return None
         return (status.st_dev, status.st_ino)
 
+    def with_companion(self, target: str | os.PathLike[str]) -> TargetFile:
+        """A second file that belongs to this one: it appears just before it, or not at all.
+
+        Raises TargetError when it is the same file.
+        """
+        companion = TargetFile(target)
+        self._companions.append(companion)
+        if companion._path == self._path:
+            raise TargetError(f"an image cannot be its own data file: '{self.name}'")
+        return companion
+
+    @property
+    def companions(self) -> tuple[TargetFile, ...]:
+        """The files that belong to this one."""
+        return tuple(self._companions)
+
+    def lock(self) -> None:
+        """Keep others from using the file that is to be replaced, until this is over.
+
+        Its locks are those of a writer in place, as qemu-img has them.  Raises ImageLockedError
+        when the file is in use.  The first write does this too; call it before reading the old
+        content.  A file that may be replaced but not read cannot be locked.
+        """
+        if self._lock_is_taken:
+            return
+        from qcow2crypt.image import locks  # the package image needs this module to begin
+
+        if locks.AVAILABLE:  # Windows replaces no file that is open
+            try:
+                fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except (FileNotFoundError, PermissionError):
+                pass
+            except OSError as error:
+                self._fail("look at", error)
+            else:
+                self._old_fd = fd
+                try:
+                    locks.acquire(fd, self.name, locks.lock_bytes(writing=True), frozenset())
+                except BaseException:
+                    self._unlock()
+                    raise
+        self._lock_is_taken = True
+
+    def _unlock(self) -> None:
+        fd, self._old_fd = self._old_fd, None
+        if fd is not None:
+            os.close(fd)
+
     def pwrite(self, data: ReadBuffer, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
+        self.lock()
         view = memoryview(data).cast("B")
         try:
             if hasattr(os, "pwrite"):
@@ -103,13 +159,42 @@ class TargetFile:
 
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
+        self.lock()
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
             self._fail("set the size of", error)
 
+    def preallocate(self, offset: int, length: int, *, full: bool) -> None:
+        """Have the file system set a range aside; ``full``: write zeros to it.
+
+        What the range held is kept without ``full``, and the file grows to hold it.  A file
+        system that can set nothing aside gets zeros written where the file had nothing yet.
+        """
+        self.lock()
+        if length <= 0:
+            return
+        end = offset + length
+        try:
+            if not full and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._fd, offset, length)
+                return
+            if not full:
+                offset = max(offset, os.fstat(self._fd).st_size)
+        except OSError as error:
+            self._fail("set space aside for", error)
+        zeros = bytes(_ZEROS_AT_ONCE)
+        while offset < end:
+            piece = min(end - offset, len(zeros))
+            self.pwrite(zeros[:piece], offset)
+            offset += piece
+
     def commit(self) -> None:
         """Sync, rename over the target, sync the folder."""
+        self.lock()
+        while self._companions:
+            self._companions[0].commit()
+            del self._companions[0]
         try:
             os.fsync(self._fd)
             os.close(self._fd)
@@ -118,10 +203,13 @@ class TargetFile:
         except OSError as error:
             self._fail("finish", error)
         self._part = ""
+        self.close()
         _sync_folder(os.path.dirname(self._path))
 
     def close(self) -> None:
-        """Remove the unfinished file, unless it was committed."""
+        """Remove the unfinished file, unless it was committed; let go of the old one."""
+        while self._companions:
+            self._companions.pop().close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -129,6 +217,7 @@ class TargetFile:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
             self._part = ""
+        self._unlock()
 
     def _fail(self, verb: str, error: OSError) -> NoReturn:
         reason = error.strerror or str(error)

@@ -151,6 +151,48 @@ class TestPermissions:
             assert list(folder.iterdir()) == []
 
 
+class TestPreallocate:
+    @pytest.mark.parametrize("how", ["falloc", "full", "no such call"])
+    def test_space_is_set_aside(
+        self, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if how == "no such call":
+            monkeypatch.delattr(os, "posix_fallocate")
+        path = tmp_path / "new"
+        with TargetFile(path) as file:
+            file.pwrite(b"kept", 0)
+            file.preallocate(4096, 3 << 20, full=how == "full")
+            file.preallocate(9 << 20, 0, full=how == "full")
+            file.pwrite(b"later", 5000)
+            file.commit()
+        data = path.read_bytes()
+        assert data == b"kept".ljust(5000, b"\0") + b"later".ljust((3 << 20) + 4096 - 5000, b"\0")
+        assert path.stat().st_blocks * 512 >= 3 << 20
+
+    @pytest.mark.parametrize("full", [True, False])
+    def test_old_content(self, *, full: bool, tmp_path: Path) -> None:
+        path = tmp_path / "new"
+        with TargetFile(path) as file:
+            file.pwrite(b"x" * 10000, 0)
+            file.preallocate(1000, 10000, full=full)
+            file.commit()
+        kept = 1000 if full else 10000
+        assert path.read_bytes() == (b"x" * kept).ljust(11000, b"\0")
+
+    def test_no_space(self, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        with (
+            pytest.raises(TargetError, match=r"cannot set space aside for '.*': No space left"),
+            TargetFile(target) as file,
+        ):
+            file.preallocate(0, 1 << 20, full=False)
+        assert target.read_bytes() == OLD
+        assert not leftovers(target.parent)
+
+
 class TestLinks:
     def test_a_symbolic_link_is_followed(self, target: Path) -> None:
         link = target.with_name("link")

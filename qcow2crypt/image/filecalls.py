@@ -1,0 +1,110 @@
+"""What files can do and Python's ``os`` and file objects do not offer as one call.
+
+Knows descriptors and file objects, nothing of images.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable
+from typing import BinaryIO
+
+from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError
+
+# All bytes, and the length, but not the times: what a barrier needs.
+sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+def check_object_writable(file: BinaryIO, name: str) -> None:
+    """Refuse a file object that cannot write anywhere: ReadOnlyError, ArgumentError."""
+    says = getattr(file, "writable", None)
+    if not hasattr(file, "write") or (says is not None and not says()):
+        raise ReadOnlyError(f"'{name}' is a file object that is open for reading only")
+    if "a" in str(getattr(file, "mode", "")):
+        raise ArgumentError(f"'{name}' is open for appending: all writes would go to its end")
+
+
+def truncate_object(file: BinaryIO, size: int) -> None:
+    """Set the length of a file object; what is added reads as zeros."""
+    file.truncate(size)
+    file.seek(0, os.SEEK_END)
+    if file.tell() < size:  # io.BytesIO only shrinks
+        file.seek(size - 1)
+        file.write(b"\0")
+
+
+def object_size(file: BinaryIO, name: str) -> int:
+    """The length of a file object.  SourceError for one that cannot seek, or tells nonsense."""
+    try:
+        file.seek(0, os.SEEK_END)  # gives nothing for an mmap before Python 3.13
+        size = int(file.tell())
+    except (OSError, ValueError, TypeError) as error:
+        raise SourceError(f"cannot seek in '{name}': an image needs random access") from error
+    if size < 0:
+        raise SourceError(f"cannot seek in '{name}': it says that it has {size} bytes")
+    return size
+
+
+def number_of(file: BinaryIO) -> int | None:
+    """The descriptor under a file object; None for one that lives in memory."""
+    try:
+        number = file.fileno()
+    except (AttributeError, OSError, ValueError, TypeError):
+        return None
+    return number
+
+
+def object_identity(file: BinaryIO) -> tuple[int, int] | None:
+    """Device and inode under a file object; None for one that lives in memory."""
+    number = number_of(file)
+    try:
+        status = os.fstat(-1 if number is None else number)
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> bool:
+    """Free the disk space of a range, which then reads as zeros; the file keeps its length.
+
+    This is fallocate(2), which Python does not offer.  False, and nothing has changed, where
+    there is no such call or the file system cannot do it.  Raises OSError.
+    """
+    import ctypes  # only writers need it
+
+    call = _fallocate()
+    if call is None:
+        return False
+    punch_hole_keep_size = 0x02 | 0x01  # linux/falloc.h
+    while call(fd, punch_hole_keep_size, offset, length) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL, errno.EPERM):
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True
+
+
+@functools.cache
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    call = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return call
+
+
+def kind(mode: int) -> str:
+    """A word for what is no regular file."""
+    if stat.S_ISDIR(mode):
+        return "a directory"
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    if stat.S_ISCHR(mode):
+        return "a character device"
+    return "a special file"
