@@ -1,75 +1,53 @@
-"""What every image is: a guest disk to read, whatever its format.
+"""What every image is: a guest disk to read and perhaps to write, whatever its format.
 
 Knows guest offsets; knows nothing of tables, keys or files.  A format fills in ``_read_into``
-and ``extents``; this file makes a Python file object and positional reads of them.
+and ``own_extents``, and the writes if it has them; this file makes a Python file object,
+positional reads and the view through a chain of backing files of them.
 """
 
 from __future__ import annotations
 
-import enum
 import io
 import os
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qcow2crypt.errors import ArgumentError
-from qcow2crypt.units import GuestOffset, HostOffset
+from qcow2crypt.errors import (
+    ArgumentError,
+    Qcow2CryptError,
+    ReadOnlyError,
+    SnapshotNotFoundError,
+    UnsupportedFeatureError,
+)
+from qcow2crypt.image.extents import Extent, ExtentKind, through_chain
+from qcow2crypt.units import GuestOffset
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
-    from qcow2crypt.image.info import ImageInfo
+    from qcow2crypt.image.info import ImageInfo, Snapshot
+
+__all__ = ["Extent", "ExtentKind", "Image"]
 
 _READALL_STEP = 1 << 20
 
 
-class ExtentKind(enum.Enum):
-    """How a range of the guest disk is stored."""
-
-    DATA = "data"
-    """Stored as it is, or encrypted where the image is encrypted."""
-    ZERO = "zero"
-    """Reads as zeros: marked so in the tables, nothing is read or decrypted."""
-    UNALLOCATED = "unallocated"
-    """Not stored: reads as zeros (an image with a backing file is not read yet)."""
-    COMPRESSED = "compressed"
-    """One compressed cluster.  Stored in clear, in encrypted images too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """``length`` guest bytes from ``guest_offset`` on, stored in one way.
-
-    ``host_offset`` is where the first of them lies in the file: for DATA always, for ZERO where
-    a host cluster is kept for it, for COMPRESSED the first compressed byte, for UNALLOCATED in a
-    raw image the hole; else None.
-    """
-
-    kind: ExtentKind
-    guest_offset: GuestOffset
-    length: int
-    host_offset: HostOffset | None = None
-
-    @property
-    def reads_as_zero(self) -> bool:
-        """True where the guest sees zeros without a byte being read."""
-        return self.kind in (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
-
-
 class Image(io.RawIOBase):
-    """A guest disk, read-only.  An ``io.RawIOBase`` with positional reads beside the cursor.
+    """A guest disk.  An ``io.RawIOBase`` with positional reads and writes beside the cursor.
 
     ``pread`` and ``preadinto`` use no cursor and may be called from many threads at once;
-    ``read``, ``readinto``, ``seek`` and ``tell`` share one cursor under a lock.
+    ``read``, ``readinto``, ``write``, ``seek`` and ``tell`` share one cursor under a lock.
+    An image that is not ``writable()`` refuses every write with ReadOnlyError.
     """
 
     format: str
     """The name of the format in qemu-img's words: ``qcow2`` or ``raw``."""
     name: str
     """The file name, or a word for a file object."""
+    backing: Image | None = None
+    """The image that has what this layer has not; closed with this one."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -84,12 +62,8 @@ class Image(io.RawIOBase):
         """Fill ``view`` with guest bytes; the range lies inside the disk."""
 
     @abstractmethod
-    def extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
-        """The extents of a guest range in guest order, without gaps, clipped to the range.
-
-        ``start`` and ``length`` are bytes; ``length`` None means up to the end of the disk.
-        Raises ArgumentError for a range outside the disk, MappingError for a damaged table.
-        """
+    def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """As ``extents``, of this layer alone: UNALLOCATED is what it does not have."""
 
     @abstractmethod
     def info(self) -> ImageInfo:
@@ -99,7 +73,85 @@ class Image(io.RawIOBase):
         """Device and inode of the file under the image; None when it is a file object."""
         return None
 
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """The internal snapshots, in the order of their table.  Raises HeaderError."""
+        return ()
+
+    def snapshot(self, id_or_name: str) -> Image:
+        """The guest disk at the time of a snapshot, read-only: an image of its own to close.
+
+        An id wins over a name.  It reads through this image and is of no use when this one is
+        closed.  Raises SnapshotNotFoundError, HeaderError.
+        """
+        raise SnapshotNotFoundError(f"'{self.name}' has no internal snapshot '{id_or_name}'")
+
+    # What a format that can be written replaces.  (Here their arguments have no use: ARG002.)
+
+    def pwrite(self, data: ReadableBuffer, offset: int) -> int:  # noqa: ARG002
+        """Write all of ``data`` at the guest offset ``offset``; returns its length.
+
+        Raises ArgumentError for a range outside the disk, ReadOnlyError, TargetError.
+        """
+        raise self._read_only()
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:  # noqa: ARG002
+        """Make a guest range read as zeros, with ``unmap`` without keeping its clusters."""
+        raise self._read_only()
+
+    def discard(self, offset: int, length: int) -> None:  # noqa: ARG002
+        """The guest needs a range no more: whole clusters in it are let go and read as zeros."""
+        raise self._read_only()
+
+    def truncate(self, size: int | None = None, /) -> int:  # noqa: ARG002
+        """Give the guest disk another size; what it grows by reads as zeros."""
+        raise self._read_only()
+
+    def create_snapshot(self, name: str) -> Snapshot:  # noqa: ARG002
+        """Keep the disk as it is now as an internal snapshot; gives it, with its new id.
+
+        It is whole on the disk when this returns.  Raises UnsupportedFeatureError where the format
+        has no snapshots, TargetError where a refcount has no room for one more, ReadOnlyError.
+        """
+        raise self._no_snapshots()
+
+    def apply_snapshot(self, id_or_name: str) -> Snapshot:  # noqa: ARG002
+        """Let content and size of the disk be again what they were; what it is now is lost.
+
+        An id goes before a name.  Raises SnapshotNotFoundError; else as ``create_snapshot``.
+        """
+        raise self._no_snapshots()
+
+    def delete_snapshot(self, id_or_name: str) -> Snapshot:  # noqa: ARG002
+        """Let go of a snapshot.  A name goes before an id.  Errors as ``apply_snapshot``."""
+        raise self._no_snapshots()
+
+    def flush(self) -> None:
+        """Put what was written on the disk.  Nothing to do for an image that is only read."""
+
+    def writable(self) -> bool:
+        """True for an image that was opened with mode ``r+``."""
+        self._check_open()
+        return False
+
+    def _no_snapshots(self) -> Qcow2CryptError:
+        if self.writable():
+            return UnsupportedFeatureError(f"internal snapshots in the format {self.format}")
+        return self._read_only()
+
+    def _read_only(self) -> ReadOnlyError:
+        self._check_open()
+        return ReadOnlyError(f"'{self.name}' is open read-only: nothing was written")
+
     # The guest disk.
+
+    def extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """The extents of a guest range in guest order, without gaps, clipped to the range.
+
+        ``start`` and ``length`` are bytes; ``length`` None means up to the end of the disk.
+        They are what the guest sees, through all backing files: ``depth`` tells the layer.
+        Raises ArgumentError for a range outside the disk, MappingError for a damaged table.
+        """
+        return through_chain(self.own_extents(start, length), self.backing)
 
     @property
     def size(self) -> int:
@@ -135,6 +187,15 @@ class Image(io.RawIOBase):
         self.preadinto(buffer, offset)
         return bytes(buffer)
 
+    def _read_backing(self, view: memoryview, offset: GuestOffset) -> None:
+        """Fill ``view`` with what the backing file has there: zeros past its end, or without."""
+        backing = self.backing
+        inside = 0
+        if backing is not None:
+            inside = backing.preadinto(view, offset)
+        if inside < view.nbytes:
+            view[inside:] = bytes(view.nbytes - inside)
+
     def _clip(self, start: int, length: int | None) -> tuple[GuestOffset, GuestOffset]:
         self._check_open()
         end = self._size if length is None else start + length
@@ -160,6 +221,15 @@ class Image(io.RawIOBase):
         """Read at the cursor into ``buffer`` and move the cursor; 0 at the end."""
         with self._cursor_lock:
             count = self.preadinto(buffer, self._position)
+            self._position += count
+            return count
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write ``data`` at the cursor and move the cursor.  Errors as ``pwrite``."""
+        if not self.writable():
+            raise self._read_only()
+        with self._cursor_lock:
+            count = self.pwrite(data, self._position)
             self._position += count
             return count
 

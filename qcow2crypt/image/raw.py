@@ -7,22 +7,36 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.probe import probe_bytes
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from qcow2crypt.image.info import ImageInfo
 
 
+_PIECE = 1 << 20
+
+
 class RawImage(Image):
-    """A raw disk image, read-only.  A last part sector is filled up with zeros."""
+    """A raw disk image.  A last part sector is filled up with zeros.
+
+    It can be written where its file can.  ``probed`` tells that nobody said it is raw: then, as
+    in QEMU, its first sector may not be made to look like another format, or the next program
+    would follow whatever the guest wrote there.
+    """
 
     format = "raw"
+    encrypted = False
 
-    def __init__(self, file: HostFile) -> None:
+    def __init__(self, file: HostFile, *, probed: bool = False) -> None:
         self._file = file
+        self._probed = probed
         super().__init__(align_up(file.size, SECTOR_SIZE))
         self.name = file.name
 
@@ -31,14 +45,14 @@ class RawImage(Image):
         """The file under the image."""
         return self._file
 
-    def extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
-        """DATA where the file has data, UNALLOCATED where it has holes.  See ``Image.extents``."""
+    def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """DATA where the file has data, ZERO where it has holes.  See ``Image.extents``."""
         position, end = self._clip(start, length)
         while position < end:
             data, data_end = self._next_data(position, end)
             if position < data:
                 hole = data - position
-                yield Extent(ExtentKind.UNALLOCATED, position, hole, HostOffset(position))
+                yield Extent(ExtentKind.ZERO, position, hole, HostOffset(position))
             if data < data_end:
                 yield Extent(ExtentKind.DATA, GuestOffset(data), data_end - data, HostOffset(data))
             position = GuestOffset(data_end)
@@ -71,11 +85,77 @@ class RawImage(Image):
     def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
         self._file.pread_into(view, offset)
 
+    # Writes.
+
+    def writable(self) -> bool:
+        """See ``Image.writable``."""
+        self._check_open()
+        return self._file.writable
+
+    def pwrite(self, data: ReadableBuffer, offset: int) -> int:
+        """See ``Image.pwrite``."""
+        view = memoryview(data).cast("B")
+        self._check_write(offset, view.nbytes)
+        if self._probed and offset < SECTOR_SIZE and view.nbytes:
+            self._check_still_raw(view, offset)
+        if view.nbytes:
+            self._file.pwrite(view, offset)
+        return view.nbytes
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """See ``Image.write_zeroes``; with ``unmap`` the file gets a hole if it can have one."""
+        self._check_write(offset, length)
+        if unmap and self._file.punch_hole(offset, length):
+            return
+        zeros = bytes(min(length, _PIECE))
+        for start in range(offset, offset + length, _PIECE):
+            self._file.pwrite(zeros[: offset + length - start], start)
+
+    def discard(self, offset: int, length: int) -> None:
+        """See ``Image.discard``.  Where the file cannot have holes, nothing changes."""
+        self._check_write(offset, length)
+        self._file.punch_hole(offset, length)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """See ``Image.truncate``.  The size is rounded up to a whole sector."""
+        if not self.writable():
+            raise self._read_only()
+        wanted = self.tell() if size is None else size
+        if wanted < 0:
+            raise ArgumentError(f"a disk cannot have {wanted} bytes")
+        self._file.truncate(align_up(wanted, SECTOR_SIZE))
+        self._size = align_up(wanted, SECTOR_SIZE)
+        return self._size
+
+    def flush(self) -> None:
+        """See ``Image.flush``."""
+        if not self.closed and self._file.writable:
+            self._file.flush()
+
+    def _check_write(self, offset: int, length: int) -> None:
+        if not self.writable():
+            raise self._read_only()
+        if length < 0:
+            raise ArgumentError(f"length {length} is negative")
+        self._clip(offset, length)
+
+    def _check_still_raw(self, view: memoryview, offset: int) -> None:
+        sector = bytearray(self._file.pread(SECTOR_SIZE, 0))
+        part = view[: SECTOR_SIZE - offset]
+        sector[offset : offset + part.nbytes] = part
+        found = probe_bytes(bytes(sector))
+        if found != "raw":
+            raise ReadOnlyError(
+                f"'{self.name}' would look like a {found} image after this write; "
+                "open it with format='raw' (-f raw) to allow it"
+            )
+
     def close(self) -> None:
-        """Close the file, if it was opened by path."""
-        if not self.closed:
+        """Flush, and close the file if it was opened by path."""
+        try:
+            super().close()  # flushes
+        finally:
             self._file.close()
-        super().close()
 
 
 class RawWriter:
@@ -88,6 +168,9 @@ class RawWriter:
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes."""
         self._target.pwrite(data, offset)
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        """Leave a hole."""
 
     def finish(self) -> None:
         """Give the file its full length."""

@@ -7,7 +7,12 @@ import struct
 from damage.table import V2, V3, Damage, reads, refused
 from damage.tiny import Tiny, extension, put, put_fields
 
-from qcow2crypt.errors import HeaderError, Qcow2CryptError, UnsupportedFeatureError
+from qcow2crypt.errors import (
+    ExternalReferenceError,
+    HeaderError,
+    Qcow2CryptError,
+    UnsupportedFeatureError,
+)
 
 UNKNOWN = 0x12345678
 BACKING_FORMAT = 0xE2792ACA
@@ -85,8 +90,8 @@ NAMES = [
     refused(
         "data file",
         holding(extension(DATA_FILE, b"other.raw"), incompatible_features=4),
-        UnsupportedFeatureError,
-        says="external data file 'other.raw'",
+        ExternalReferenceError,
+        says="'other.raw'",
     ),
 ]
 

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from damage.table import C64K, V2, V3, Damage, reads, refused
 from damage.tiny import FIELDS, extension, put, put_fields
 
-from qcow2crypt.errors import HeaderError, UnsupportedFeatureError
+from qcow2crypt.errors import (
+    ExternalReferenceError,
+    HeaderError,
+    UnsupportedFeatureError,
+)
 
 FEATURE_TABLE = 0x6803F857
 BEYOND = "an L1 table behind the end of the file is all zero, wherever it lies; to QEMU no longer"
@@ -76,8 +80,8 @@ BACKING = [
     refused(
         "a backing file that may be there",
         put(header("backing_file_offset", 200, backing_file_size=8), 200, b"none.raw"),
-        UnsupportedFeatureError,
-        says="backing file 'none.raw'",
+        ExternalReferenceError,
+        says="'none.raw'",
     ),
     reads("backing file name of no bytes", header("backing_file_offset", 200)),
     reads("backing file name of no bytes, at the end", header("backing_file_offset", 512)),
@@ -151,7 +155,7 @@ TABLES = [
 FEATURES = [
     reads("dirty bit", feature(0)),
     reads("corrupt bit: readable, not writable", feature(1)),
-    refused("external data file", feature(2), UnsupportedFeatureError, says="external data file"),
+    refused("external data file", feature(2), ExternalReferenceError, says="external data file"),
     refused("compression bit with deflate", feature(3), HeaderError, feature_bit(3)),
     reads("compression bit with zstd", feature(3, compression_type=1)),
     refused("zstd without the bit", header("compression_type", 1), HeaderError, feature_bit(3)),
@@ -162,12 +166,6 @@ FEATURES = [
         header("compression_type", 1, header_length=104),
     ),
     refused("subclusters of 16 bytes", feature(4), HeaderError, feature_bit(4)),
-    refused(
-        "subclusters",
-        put_fields(C64K.data, {"incompatible_features": 16}),
-        UnsupportedFeatureError,
-        says="extended L2",
-    ),
     refused("unknown feature 5", feature(5), UnsupportedFeatureError, says="features: bit 5 "),
     refused("unknown feature 63", feature(63), UnsupportedFeatureError, says="features: bit 63 "),
     refused(

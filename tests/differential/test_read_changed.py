@@ -7,6 +7,7 @@ Each row is a list of steps: qemu-io commands as a list, qemu-img commands as a 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -208,7 +209,10 @@ def test_golden_images(new_case: NewCase, name: str) -> None:
     with new_case() as case:
         path = case.folder / "image"
         path.write_bytes(found.data)
-        read_and_convert(case, Disk(path, "qcow2", found.secret))
+        for base in golden.FOLDER.glob("base*.raw"):
+            shutil.copy(base, case.folder)
+        driver = "qcow" if name.endswith(".qcow") else "qcow2"
+        read_and_convert(case, Disk(path, driver, found.secret))
 
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "aes"])

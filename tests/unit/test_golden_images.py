@@ -60,11 +60,11 @@ def test_every_engine_reads_the_same(name: str, engine: str) -> None:
 
 @pytest.mark.parametrize("name", golden.READABLE)
 def test_where_sectors_lie(name: str) -> None:
-    """Through ``extents``: host offsets, kinds, and the ciphertext that is there."""
+    """Through ``own_extents``: host offsets, kinds, and the ciphertext that is there."""
     image = golden.load(name)
     with qcow2crypt.open(image.path, secret=image.secret) as disk:
         for row in image.sectors:
-            (extent,) = disk.extents(row["sector"] * SECTOR_SIZE, SECTOR_SIZE)
+            (extent,) = disk.own_extents(row["sector"] * SECTOR_SIZE, SECTOR_SIZE)
             assert extent.length == SECTOR_SIZE
             if "host_offset" in row:
                 assert extent.host_offset == row["host_offset"]
@@ -94,7 +94,7 @@ def test_wrong_passphrase_is_no_error(name: str) -> None:
         for extent in right.extents():
             for at in range(extent.guest_offset, extent.guest_offset + extent.length, SECTOR_SIZE):
                 same = right.pread(SECTOR_SIZE, at) == wrong.pread(SECTOR_SIZE, at)
-                assert same is (extent.kind is not ExtentKind.DATA)
+                assert same is (extent.kind is not ExtentKind.DATA or extent.depth > 0)
             decrypted += extent.kind is ExtentKind.DATA
         assert decrypted, "there was nothing to decrypt"
 
@@ -152,7 +152,7 @@ def test_qemu_img_info_says_the_same(name: str, qemu_img: QemuImg) -> None:
     assert golden.info_differences(theirs, qcow2crypt.info(image.path).as_dict()) == {}
 
 
-@pytest.mark.parametrize("name", golden.READABLE)
+@pytest.mark.parametrize("name", golden.ALONE)
 def test_an_image_in_memory_is_the_same_image(name: str) -> None:
     image = golden.load(name)
     with (

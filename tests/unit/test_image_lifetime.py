@@ -24,6 +24,7 @@ from qcow2crypt.errors import (
     HeaderError,
     Qcow2CryptError,
     SecretRequiredError,
+    SnapshotNotFoundError,
     SourceError,
     UnsupportedFeatureError,
 )
@@ -100,7 +101,8 @@ class TestClosing:
             (FILE, {}, SecretRequiredError),
             (FILE, {"secret": SECRET, "engine": "none such"}, Qcow2CryptError),
             (FILE, {"secret": SECRET, "format": "none such"}, ArgumentError),
-            (FILE, {"secret": SECRET, "mode": "r+"}, UnsupportedFeatureError),
+            (FILE, {"secret": SECRET, "mode": "w"}, ArgumentError),
+            (FILE, {"secret": SECRET, "snapshot": "none such"}, SnapshotNotFoundError),
         ],
     )
     def test_an_image_that_is_refused_leaves_nothing_open(

@@ -7,7 +7,7 @@ import mmap
 import os
 import shutil
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.whole_image import CLUSTER, CLUSTERS, DISK, FILE, SECRET
 
 import qcow2crypt
-from qcow2crypt.errors import ArgumentError
+from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import ExtentKind, Image
 from qcow2crypt.image.qcow2.compressed import decompress
 
@@ -71,7 +71,7 @@ class TestReads:
             done.append(len(data))
             return decompress(data, size, kind)
 
-        monkeypatch.setattr("qcow2crypt.image.qcow2.reader.decompress", spy)
+        monkeypatch.setattr("qcow2crypt.image.qcow2.decompressed.decompress", spy)
         start, end = 4 * CLUSTER, 5 * CLUSTER
         steps = [image.pread(100, at) for at in range(start, end, 100)]
         assert b"".join(steps)[:CLUSTER] == DISK[start:end]
@@ -173,8 +173,22 @@ class TestFileObject:
         assert not image.closed
         with pytest.raises(OSError, match="fileno"):
             image.fileno()
-        with pytest.raises(OSError, match="truncate"):
-            image.truncate(0)
+
+    def test_every_write_is_refused(self, image: Image) -> None:
+        before = image.pread(len(DISK), 0)
+        writes: list[Callable[[], object]] = [
+            lambda: image.pwrite(b"x", 0),
+            lambda: image.write(b"x"),
+            lambda: image.write_zeroes(0, 512),
+            lambda: image.discard(0, 512),
+            lambda: image.truncate(0),
+        ]
+        for write in writes:
+            with pytest.raises(ReadOnlyError, match="open read-only"):
+                write()
+        image.flush()
+        assert image.tell() == 0
+        assert image.pread(len(DISK), 0) == before
 
     def test_inside_a_buffered_reader(self, image: Image) -> None:
         reader = io.BufferedReader(image, buffer_size=1000)

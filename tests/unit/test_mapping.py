@@ -152,6 +152,25 @@ def test_a_table_of_which_the_last_entry_is_cut() -> None:
     assert extents(cut, 0, 2 * CLUSTER)[-1] == extent(DATA, CLUSTER, CLUSTER, 0x10000)
 
 
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [(0, NONE, 1), (ZERO, ZEROS, 1), (COMPRESSED | 5, PACKED, 64 * 64), (host(99), DATA, 64 * 64)],
+)
+def test_one_table_for_all_l1_entries(value: int, kind: ExtentKind, expected: int) -> None:
+    """What is alike and has no place in the file is one extent however often it is used."""
+    data = bytearray(image([[value] * ENTRIES]))
+    l1 = struct.pack(">64Q", *[4 * CLUSTER] * 64)
+    data[3 * CLUSTER : 3 * CLUSTER + len(l1)] = l1
+    whole = put_fields(bytes(data), {"l1_size": 64, "size": 64 * COVERAGE})
+    found = extents(whole)
+    assert len(found) == expected
+    assert {one.kind for one in found} == {kind}
+    assert sum(one.length for one in found) == 64 * COVERAGE
+    inner = extents(whole, COVERAGE // 2 + 7, 5 * COVERAGE + 9)
+    assert sum(one.length for one in inner) == 4 * COVERAGE + COVERAGE // 2 + 2
+    assert {one.kind for one in inner} == {kind}
+
+
 def test_a_huge_disk_without_tables_is_one_extent() -> None:
     """32 MiB of L1 table are claimed, none of it is in the file."""
     header = put_fields(tiny(cluster_bits=21).data[:112], {"l1_size": 2**22, "size": 2**61})
@@ -175,12 +194,12 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     tables: list[list[int] | None] = [[host(200 + 2 * n)] * 3 for n in range(40)]
     data = image(tables)
     whole = extents(data)
-    monkeypatch.setattr("qcow2crypt.image.qcow2.mapping._CACHE_BYTES", 1)
+    monkeypatch.setattr("qcow2crypt.image.qcow2.tables.CACHE_BYTES", 1)
     cluster_map = map_of(data)
-    assert cluster_map._tables_max == 2
+    assert cluster_map.tables.tables_max == 2
     end = GuestOffset(parse_header(data).guest_size)
     assert list(cluster_map.extents(GuestOffset(0), end)) == whole
-    assert len(cluster_map._tables) == 2
+    assert len(cluster_map.tables) == 2
     back = [
         found
         for n in range(39, -1, -1)
@@ -192,7 +211,7 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_threads_may_share_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcow2crypt.image.qcow2.mapping._CACHE_BYTES", 1)
+    monkeypatch.setattr("qcow2crypt.image.qcow2.tables.CACHE_BYTES", 1)
     data = image([[host(200 + 2 * n)] * 3 for n in range(40)])
     cluster_map = map_of(data)
     end = GuestOffset(parse_header(data).guest_size)

@@ -50,7 +50,7 @@ def _decompress_deflate(data: bytes, cluster_size: int) -> bytes:
 
 
 def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
-    zstd = _zstd_module()
+    zstd = zstd_module()
     plain = b""
     # A cluster may be stored as several frames, one after the other.
     for _ in range(_ZSTD_FRAMES_MAX):
@@ -71,7 +71,7 @@ def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
     return plain
 
 
-def _zstd_module() -> Any:  # noqa: ANN401 - one of two modules with one face
+def zstd_module() -> Any:  # noqa: ANN401 - one of two modules with one face
     """compression.zstd of Python 3.14, or its backport; imported only where it is needed."""
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:

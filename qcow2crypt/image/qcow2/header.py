@@ -2,7 +2,7 @@
 
 Source: the qcow2 document, "Header"; limits and the order of checks as QEMU has them.
 What may be wrong is an error here (``HeaderError``).  What is right but not readable by this
-package is not decided here: see ``reader.why_unreadable``.
+package is not decided here: see ``structure.why_unreadable``.
 """
 
 from __future__ import annotations

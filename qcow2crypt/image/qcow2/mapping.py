@@ -1,45 +1,90 @@
-"""Where is it?  From guest ranges to extents, by walking the L1 and L2 tables.
+"""Where is it?  From guest ranges to extents, by walking the L1 and L2 tables of one layer.
 
-Knows tables; never sees guest bytes or keys.  Source: the qcow2 document, "Cluster mapping".
-Tables are read only as far as the file reaches: what a table claims beyond the end of the file
-is zero, so a small hostile file cannot make us allocate much.
+Knows tables; never sees guest bytes, keys or other layers.  Source: the qcow2 document, "Cluster
+mapping".  Tables are read only as far as the file reaches: what a table claims beyond the end of
+the file is zero, so a small hostile file cannot make us allocate much.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.base import Extent, ExtentKind
+from qcow2crypt.image.extents import Extent, ExtentKind, merged
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
+    EXTENDED_ENTRY_SIZE,
     FLAG_COMPRESSED,
+    FLAG_COPIED,
     FLAG_ZERO,
     OFFSET_MASK,
     parse_compressed,
 )
-from qcow2crypt.image.qcow2.header import Header
+from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, SUBCLUSTERS, Header
+from qcow2crypt.image.qcow2.subclusters import (
+    ALL_ALLOCATED,
+    ALL_ZERO,
+    SUBCLUSTER_BITS,
+    is_valid,
+    subcluster_run,
+)
+from qcow2crypt.image.qcow2.tables import TableCache, end_of_run, read_l1
 from qcow2crypt.units import GuestOffset, HostOffset
 
-_CACHE_BYTES = 8 << 20
-_BIG_ENDIAN_HOST = sys.byteorder == "big"
+_DATA, _ZERO = ExtentKind.DATA, ExtentKind.ZERO
+_UNALLOCATED, _COMPRESSED = ExtentKind.UNALLOCATED, ExtentKind.COMPRESSED
+_UNIFORM = (0, ALL_ALLOCATED, ALL_ZERO)
+"""Subclusters that are all alike."""
+
+
+class Run(NamedTuple):
+    """From a guest offset up to ``stop`` everything is stored in one way.
+
+    ``host`` as in ``Extent.host_offset``.
+    """
+
+    kind: ExtentKind
+    host: int | None
+    stop: int
 
 
 class ClusterMap:
-    """The guest-to-host map of one image.  Thread-safe; keeps up to 8 MiB of L2 tables."""
+    """The guest-to-host map of one layer: the active disk, or a snapshot.
 
-    def __init__(self, file: HostFile, header: Header) -> None:
-        self._file = file
+    ``l1``      native integers, perhaps fewer than the header says (the rest is zero).  The
+                writer changes it, or puts another in its place; reads see that at once.
+    ``tables``  the L2 tables, shared by all maps of the file
+    ``l1_offset``  where ``l1`` lies, for messages; None: where the header says
+
+    Thread-safe.
+    """
+
+    def __init__(
+        self,
+        file: HostFile,
+        header: Header,
+        l1: array[int] | None = None,
+        tables: TableCache | None = None,
+        *,
+        l1_offset: int | None = None,
+    ) -> None:
+        self.l1_offset = header.l1_table_offset if l1_offset is None else l1_offset
+        self.l1 = read_l1(file, self.l1_offset, header.l1_size) if l1 is None else l1
+        self.tables = TableCache(file, header.cluster_size) if tables is None else tables
         self._header = header
-        self._lock = threading.Lock()
-        self._tables: OrderedDict[int, array[int]] = OrderedDict()
-        self._tables_max = max(2, _CACHE_BYTES // header.cluster_size)
-        self._l1 = _read_table(file, header.l1_table_offset, header.l1_size)
+        self._bits = header.cluster_bits
+        self._cluster_size = header.cluster_size
+        self._offset_mask = header.cluster_size - 1
+        # The bits of an L2 entry that say where and what the data is.
+        self._compared = OFFSET_MASK | FLAG_COMPRESSED | (0 if header.extended_l2 else FLAG_ZERO)
+        self._extended = header.extended_l2
+        self._coverage_bits = header.l2_coverage.bit_length() - 1
+        self._coverage_mask = header.l2_coverage - 1
+        self._index_mask = header.l2_entries - 1
+        self._external = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
 
     def extents(self, start: GuestOffset, end: GuestOffset) -> Iterator[Extent]:
         """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
@@ -47,141 +92,170 @@ class ClusterMap:
         Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
         A compressed cluster is always an extent of its own.  Raises MappingError.
         """
-        pending: Extent | None = None
-        for extent in self._raw_extents(start, end):
-            if pending is None:
-                pending = extent
-            elif _continues(pending, extent):
-                length = pending.length + extent.length
-                pending = Extent(pending.kind, pending.guest_offset, length, pending.host_offset)
-            else:
-                yield pending
-                pending = extent
-        if pending is not None:
-            yield pending
+        return merged(self._runs(start, end))
 
-    def _raw_extents(self, start: GuestOffset, end: GuestOffset) -> Iterator[Extent]:
-        coverage = self._header.l2_coverage
-        position = int(start)
-        while position < end:
-            l1_index = position // coverage
-            entry = self._l1[l1_index] if l1_index < len(self._l1) else 0
-            table_end = min((l1_index + 1) * coverage, end)
-            if entry & OFFSET_MASK == 0:
-                if l1_index >= len(self._l1):
-                    table_end = end
-                length = table_end - position
-                yield Extent(ExtentKind.UNALLOCATED, GuestOffset(position), length)
-            else:
-                table = self._l2_table(l1_index, entry)
-                yield from self._table_extents(table, entry, position, table_end)
-            position = table_end
-
-    def _table_extents(
-        self, table: array[int], l1_entry: int, start: int, end: int
-    ) -> Iterator[Extent]:
-        """The extents of a range that lies inside one L2 table."""
-        header = self._header
-        bits = header.cluster_bits
-        entries_mask = header.l2_entries - 1
+    def _runs(self, start: int, end: int) -> Iterator[Extent]:
         position = start
         while position < end:
-            index = (position >> bits) & entries_mask
-            entry = table[index] if index < len(table) else 0
-            kind, host = self._classify(entry, l1_entry, index, position)
-            cluster = (position >> bits) + 1
-            if kind is ExtentKind.DATA:
-                # The run goes on as long as entries grow by one cluster: the common case.
-                follower = (entry & OFFSET_MASK) + header.cluster_size
-                while cluster << bits < end:
-                    index += 1
-                    entry = table[index] if index < len(table) else 0
-                    if entry & ~_IGNORED != follower:
-                        break
-                    follower += header.cluster_size
-                    cluster += 1
-            stop = min(cluster << bits, end)
-            if host is not None and kind is not ExtentKind.COMPRESSED:
-                host = HostOffset(host + (position & (header.cluster_size - 1)))
-            yield Extent(kind, GuestOffset(position), stop - position, host)
+            kind, host, stop = self.run_at(position, end)
+            found = None if host is None else HostOffset(host)
+            yield Extent(kind, GuestOffset(position), stop - position, found)
             position = stop
 
-    def _classify(
-        self, entry: int, l1_entry: int, index: int, position: int
-    ) -> tuple[ExtentKind, HostOffset | None]:
-        header = self._header
-        if entry & FLAG_COMPRESSED:
-            run = parse_compressed(entry, header.cluster_bits)
-            return ExtentKind.COMPRESSED, HostOffset(run.host_offset)
+    def run_at(self, position: int, end: int) -> Run:
+        """How the byte at ``position`` is stored, and up to where the same holds.
+
+        At most up to ``end``, and no further than the L2 table but where all of it is alike.
+        """
+        l1 = self.l1
+        l1_index = position >> self._coverage_bits
+        if l1_index >= len(l1):
+            return Run(_UNALLOCATED, None, end)
+        l1_entry = l1[l1_index]
+        table = self._l2_table(l1_index, l1_entry) if l1_entry & OFFSET_MASK else None
+        if table is None:
+            return Run(_UNALLOCATED, None, self._end_of_same_tables(l1_index, end))
+        limit = min((l1_index + 1) << self._coverage_bits, end)
+        if self._extended:
+            run = self._extended_run(table, l1_entry, position, limit)
+        else:
+            run = self._standard_run(table, l1_entry, position, limit)
+        if run.stop == limit < end and run.host is None and not position & self._coverage_mask:
+            # The whole table says one thing.  In hostile images it may be used a million times.
+            return Run(run.kind, None, self._end_of_same_tables(l1_index, end))
+        return run
+
+    def _end_of_same_tables(self, l1_index: int, end: int) -> int:
+        """Up to where the L1 entries are all like the one at ``l1_index``; at most ``end``."""
+        last = min(len(self.l1), ((end - 1) >> self._coverage_bits) + 1)
+        return min(end_of_run(self.l1, l1_index, last) << self._coverage_bits, end)
+
+    def _standard_run(self, table: array[int], l1_entry: int, position: int, end: int) -> Run:
+        """A run that lies inside one table of 8-byte entries."""
+        cluster = position >> self._bits
+        index = cluster & self._index_mask
+        entry = table[index]
         host = entry & OFFSET_MASK
-        if host % header.cluster_size or (entry & FLAG_ZERO and header.version == 2):
-            bad_offset = host % header.cluster_size
-            raise MappingError(
-                "L2 entry is not valid" if bad_offset else "zero flag in a version 2 image",
-                field="L2 entry",
-                offset=(l1_entry & OFFSET_MASK) + index * ENTRY_SIZE,
-                found=f"{entry:#018x}",
-                allowed=f"a host offset that is a multiple of {header.cluster_size:#x}"
-                if bad_offset
-                else "bit 0 clear",
-                guest_offset=position & -header.cluster_size,
-            )
+        if entry & FLAG_COMPRESSED or host & self._offset_mask or self._external:
+            self._check_entry(entry, l1_entry, position)
+        stop = (cluster + 1) << self._bits
+        if entry & FLAG_COMPRESSED:
+            run = parse_compressed(entry, self._bits)
+            return Run(_COMPRESSED, run.host_offset, min(stop, end))
         if entry & FLAG_ZERO:
-            return ExtentKind.ZERO, HostOffset(host) if host else None
-        if host == 0:
-            return ExtentKind.UNALLOCATED, None
-        return ExtentKind.DATA, HostOffset(host)
+            if self._header.version == 2:
+                problem = "zero flag in a version 2 image"
+                raise self._error(problem, entry, l1_entry, position, "bit 0 clear")
+            kind = _ZERO
+        else:
+            kind = _DATA if host or (self._external and entry & FLAG_COPIED) else _UNALLOCATED
+        has_host = bool(host) or kind is _DATA
+        if stop < end:
+            # The run goes on as long as entries grow by one cluster, or stay the same.
+            last = index + ((end - 1) >> self._bits) - cluster + 1
+            if has_host:
+                found = self._end_of_growing(table, index, last, 1)
+            else:
+                found = end_of_run(table, index, last)
+            stop = (cluster - index + found) << self._bits
+        within = position & self._offset_mask
+        return Run(kind, host + within if has_host else None, min(stop, end))
+
+    def _extended_run(self, table: array[int], l1_entry: int, position: int, end: int) -> Run:
+        """A run that lies inside one table of 16-byte entries."""
+        bits = self._bits
+        cluster = position >> bits
+        index = cluster & self._index_mask
+        entry, bitmap = table[2 * index], table[2 * index + 1]
+        host = entry & OFFSET_MASK
+        self._check_entry(entry, l1_entry, position)
+        if entry & FLAG_COMPRESSED:
+            run = parse_compressed(entry, bits)
+            return Run(_COMPRESSED, run.host_offset, min((cluster + 1) << bits, end))
+        has_host = bool(host or (self._external and entry & FLAG_COPIED))
+        if not is_valid(bitmap, has_host_cluster=has_host):
+            allowed = "no subcluster allocated and zero at once, none allocated without a cluster"
+            problem = "subclusters contradict each other"
+            raise self._error(problem, entry, l1_entry, position, allowed, bitmap)
+        small_bits = bits - SUBCLUSTER_BITS
+        small = position >> small_bits
+        kind, count = subcluster_run(bitmap, small & (SUBCLUSTERS - 1))
+        stop = (small + count) << small_bits
+        if stop < end and bitmap in _UNIFORM:
+            last = index + ((end - 1) >> bits) - cluster + 1
+            if has_host:
+                found = self._end_of_growing(table, index, last, 2)
+            else:
+                found = end_of_run(table, 2 * index, 2 * last, 2) >> 1
+            stop = (cluster - index + found) << bits
+        within = position & self._offset_mask
+        return Run(kind, host + within if has_host else None, min(stop, end))
+
+    def _end_of_growing(self, table: array[int], index: int, last: int, step: int) -> int:
+        """The first entry after ``index`` that is not the one before plus one cluster."""
+        size = self._cluster_size
+        compared = self._compared
+        follower = (table[index * step] & compared) + size
+        bitmap = table[index * step + step - 1]
+        index += 1
+        while index < last and table[index * step] & compared == follower:
+            if step == 2 and table[2 * index + 1] != bitmap:
+                break
+            follower += size
+            index += 1
+        return index
+
+    def _check_entry(self, entry: int, l1_entry: int, position: int) -> None:
+        """What QEMU refuses in any entry.  Raises MappingError."""
+        host = entry & OFFSET_MASK
+        if entry & FLAG_COMPRESSED:
+            if self._external:
+                problem = "compressed cluster in an image with an external data file"
+                raise self._error(problem, entry, l1_entry, position, "bit 62 clear")
+        elif host & self._offset_mask:
+            allowed = f"a host offset that is a multiple of {self._cluster_size:#x}"
+            raise self._error("L2 entry is not valid", entry, l1_entry, position, allowed)
+        elif self._external and host and host != position & -self._cluster_size:
+            problem = "in an external data file every cluster lies at its guest offset"
+            allowed = f"host offset {position & -self._cluster_size:#x}"
+            raise self._error(problem, entry, l1_entry, position, allowed)
 
     def compressed_entry(self, position: GuestOffset) -> int:
         """The raw L2 entry that maps ``position``; the caller knows that it is compressed."""
-        header = self._header
-        l1_index = position // header.l2_coverage
-        table = self._l2_table(l1_index, self._l1[l1_index])
-        return table[(position >> header.cluster_bits) & (header.l2_entries - 1)]
+        l1_index = position >> self._coverage_bits
+        table = self._l2_table(l1_index, self.l1[l1_index])
+        index = (position >> self._bits) & self._index_mask
+        return 0 if table is None else table[index * 2 if self._extended else index]
 
-    def _l2_table(self, l1_index: int, l1_entry: int) -> array[int]:
+    def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK
-        with self._lock:
-            table = self._tables.get(offset)
-            if table is not None:
-                self._tables.move_to_end(offset)
-                return table
-        header = self._header
-        if offset % header.cluster_size:
+        if offset & self._offset_mask:
             raise MappingError(
                 "L1 entry is not valid",
                 field=f"L1 entry {l1_index}",
-                offset=header.l1_table_offset + l1_index * ENTRY_SIZE,
+                offset=self.l1_offset + l1_index * ENTRY_SIZE,
                 found=f"{l1_entry:#018x}",
-                allowed=f"a host offset that is a multiple of {header.cluster_size:#x}",
-                guest_offset=l1_index * header.l2_coverage,
+                allowed=f"a host offset that is a multiple of {self._cluster_size:#x}",
+                guest_offset=l1_index << self._coverage_bits,
             )
-        table = _read_table(self._file, offset, header.l2_entries)
-        with self._lock:
-            self._tables[offset] = table
-            while len(self._tables) > self._tables_max:
-                self._tables.popitem(last=False)
-        return table
+        return self.tables.find(offset)
 
-
-_IGNORED = ~(OFFSET_MASK | FLAG_COMPRESSED | FLAG_ZERO)
-"""Bits of a standard L2 entry that say nothing about where and what the data is."""
-
-
-def _continues(first: Extent, second: Extent) -> bool:
-    if first.kind is not second.kind or first.kind is ExtentKind.COMPRESSED:
-        return False
-    if first.host_offset is None or second.host_offset is None:
-        return first.host_offset is second.host_offset
-    return first.host_offset + first.length == second.host_offset
-
-
-def _read_table(file: HostFile, offset: int, entries: int) -> array[int]:
-    """A table as native integers, cut at the end of the file (a last part entry is kept)."""
-    present = max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
-    table = array("Q", bytes(present * ENTRY_SIZE))
-    if present:
-        file.pread_into(memoryview(table).cast("B"), offset)
-    if not _BIG_ENDIAN_HOST:
-        table.byteswap()
-    return table
+    def _error(  # noqa: PLR0917 - the parts of one sentence
+        self,
+        problem: str,
+        entry: int,
+        l1_entry: int,
+        position: int,
+        allowed: str,
+        bitmap: int | None = None,
+    ) -> MappingError:
+        size = EXTENDED_ENTRY_SIZE if self._extended else ENTRY_SIZE
+        index = (position >> self._bits) & self._index_mask
+        return MappingError(
+            problem,
+            field="L2 entry",
+            offset=(l1_entry & OFFSET_MASK) + index * size,
+            found=f"{entry:#018x}" + ("" if bitmap is None else f" {bitmap:#018x}"),
+            allowed=allowed,
+            guest_offset=position & -self._cluster_size,
+        )

@@ -14,7 +14,6 @@ from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2.header import (
     AUTOCLEAR_BITMAPS,
     CRYPT_LUKS,
-    INCOMPAT_DATA_FILE,
     INCOMPAT_KNOWN,
     V3_LENGTH,
     Header,
@@ -43,13 +42,6 @@ class Structure:
         reasons = []
         if header.incompatible_features & ~INCOMPAT_KNOWN:
             reasons.append(f"unknown incompatible features: {', '.join(self.unknown_features())}")
-        if header.incompatible_features & INCOMPAT_DATA_FILE:
-            name = "" if self.data_file is None else f" '{self.data_file}'"
-            reasons.append(f"external data file{name}")
-        if self.backing_file is not None:
-            reasons.append(f"backing file '{self.backing_file}'")
-        if header.extended_l2:
-            reasons.append("extended L2 entries (subclusters)")
         if header.crypt_method == CRYPT_LUKS:
             reasons.append("LUKS encryption")
         return tuple(reasons)

@@ -1,0 +1,120 @@
+"""How ranges of a guest disk are stored: the extent, and extents through a chain of layers.
+
+Pure: knows nothing of files, tables or keys.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qcow2crypt.units import GuestOffset, HostOffset
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.base import Image
+
+
+class ExtentKind(enum.Enum):
+    """How a range of the guest disk is stored."""
+
+    DATA = "data"
+    """Stored as it is, or encrypted where the image is encrypted."""
+    ZERO = "zero"
+    """Reads as zeros: marked so in the tables, or a hole; nothing is read or decrypted."""
+    UNALLOCATED = "unallocated"
+    """Not stored: reads as zeros, or is for the backing file to say (``own_extents``)."""
+    COMPRESSED = "compressed"
+    """One compressed cluster.  Stored in clear, in encrypted images too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """``length`` guest bytes from ``guest_offset`` on, stored in one way.
+
+    ``host_offset`` is where the first of them lies in the file: for DATA always, for ZERO and
+    UNALLOCATED where a host cluster is kept for it (in a raw image: the hole), for COMPRESSED
+    the first compressed byte; else None.  ``depth`` is the layer that says so: 0 the image
+    itself, 1 its backing file, and so on; the last layer for what no layer has.
+    """
+
+    kind: ExtentKind
+    guest_offset: GuestOffset
+    length: int
+    host_offset: HostOffset | None = None
+    depth: int = 0
+
+    @property
+    def reads_as_zero(self) -> bool:
+        """True where the guest sees zeros without a byte being read.
+
+        For an UNALLOCATED extent of ``own_extents`` that holds only if there is no backing file.
+        """
+        return self.kind in (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
+
+
+def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """The same extents, neighbours as one where they are of one kind, layer and run in the file.
+
+    A compressed cluster stays an extent of its own.
+    """
+    waiting: Extent | None = None
+    for extent in extents:
+        if waiting is None:
+            waiting = extent
+        elif _continues(waiting, extent):
+            length = waiting.length + extent.length
+            waiting = Extent(
+                waiting.kind, waiting.guest_offset, length, waiting.host_offset, waiting.depth
+            )
+        else:
+            yield waiting
+            waiting = extent
+    if waiting is not None:
+        yield waiting
+
+
+def through_chain(own: Iterable[Extent], backing: Image | None) -> Iterator[Extent]:
+    """The extents of a layer as the guest sees them: what it lacks is asked of ``backing``.
+
+    What lies behind the end of a shorter backing file reads as zeros: UNALLOCATED, in the layer
+    above that file, as in ``qemu-img map``.  Lazy, in bounded memory.
+    """
+    return iter(own) if backing is None else merged(_looked_up(own, backing))
+
+
+def _looked_up(own: Iterable[Extent], backing: Image) -> Iterator[Extent]:
+    for extent in own:
+        if extent.kind is not ExtentKind.UNALLOCATED:
+            yield extent
+            continue
+        start = extent.guest_offset
+        inside = max(0, min(extent.length, backing.size - start))
+        if inside:
+            for found in backing.extents(start, inside):
+                yield Extent(
+                    found.kind,
+                    found.guest_offset,
+                    found.length,
+                    found.host_offset,
+                    found.depth + 1,
+                )
+        if inside < extent.length:
+            host = extent.host_offset
+            yield Extent(
+                ExtentKind.UNALLOCATED,
+                GuestOffset(start + inside),
+                extent.length - inside,
+                None if host is None else HostOffset(host + inside),
+            )
+
+
+def _continues(first: Extent, second: Extent) -> bool:
+    if first.kind is not second.kind or first.depth != second.depth:
+        return False
+    if first.kind is ExtentKind.COMPRESSED:
+        return False
+    if first.host_offset is None or second.host_offset is None:
+        return first.host_offset is second.host_offset
+    return first.host_offset + first.length == second.host_offset

@@ -1,0 +1,102 @@
+"""The guest disk at the time of an internal snapshot, as an image of its own, read-only.
+
+A snapshot has an L1 table and a size; files, key, backing file and the IV rule (guest offsets) are
+those of the image.  Source: the qcow2 document, "Snapshots".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qcow2crypt.errors import ArgumentError, HeaderError
+from qcow2crypt.image.base import Image
+from qcow2crypt.image.extents import Extent
+from qcow2crypt.image.info import ImageInfo, Snapshot
+from qcow2crypt.image.qcow2.header import L1_BYTES_MAX, Header
+from qcow2crypt.image.qcow2.mapping import ClusterMap
+from qcow2crypt.image.qcow2.tables import ENTRY_SIZE, read_l1
+from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.reader import Qcow2Image
+
+
+class Qcow2Snapshot(Image):
+    """One internal snapshot of ``image``, which it reads through and does not close.
+
+    ``owned``, if it is set, is closed with this one: the image that was opened only for this.
+    Its size is that of the disk when the snapshot was taken (qemu-img shows it in the present
+    size).  Raises HeaderError for an L1 table that QEMU refuses.
+    """
+
+    format = "qcow2"
+
+    def __init__(self, image: Qcow2Image, snapshot: Snapshot) -> None:
+        header = image.structure.header
+        _check_l1(header, snapshot)
+        super().__init__(align_down(snapshot.disk_size, SECTOR_SIZE))
+        self.name = image.name
+        self.backing = image.backing
+        self.description = snapshot
+        self._image = image
+        self.owned: Image | None = None
+        file, offset = image.host_file, snapshot.l1_table_offset
+        l1 = read_l1(file, offset, snapshot.l1_size)
+        self._map = ClusterMap(file, header, l1, image.tables, l1_offset=offset)
+
+    @property
+    def encrypted(self) -> bool:
+        """True where the image is."""
+        return self._image.encrypted
+
+    def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """See ``Image.own_extents``."""
+        return self._map.extents(*self._clip(start, length))
+
+    def identity(self) -> tuple[int, int] | None:
+        """See ``Image.identity``."""
+        return self._image.identity()
+
+    def info(self) -> ImageInfo:
+        """Describe the image, with the size of the snapshot."""
+        self._check_open()
+        return replace(self._image.info(), virtual_size=self.size)
+
+    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+        self._image.read_mapped(self._map, view, offset)
+
+    def close(self) -> None:
+        """Close the view, and the image if nobody else has it."""
+        owned = getattr(self, "owned", None)  # Python closes one that was refused, too
+        if owned is not None:
+            owned.close()
+        super().close()
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self._image.closed:
+            raise ArgumentError("the image that this snapshot is in is closed")
+
+
+def _check_l1(header: Header, snapshot: Snapshot) -> None:
+    limit = L1_BYTES_MAX // ENTRY_SIZE
+    what = f"snapshot {snapshot.id} '{snapshot.name}'"
+    if snapshot.l1_size > limit:
+        raise HeaderError(
+            "L1 table of a snapshot too large",
+            field=f"{what}: L1 size",
+            offset=None,
+            found=str(snapshot.l1_size),
+            allowed=f"0 to {limit}",
+        )
+    end = snapshot.l1_table_offset + snapshot.l1_size * ENTRY_SIZE
+    if snapshot.l1_table_offset % header.cluster_size or end >= 1 << 63:
+        raise HeaderError(
+            "L1 table offset of a snapshot is not valid",
+            field=f"{what}: L1 table offset",
+            offset=None,
+            found=hex(snapshot.l1_table_offset),
+            allowed=f"a multiple of {header.cluster_size:#x}, the table's end below 2^63",
+        )

@@ -1,0 +1,213 @@
+"""Tables in memory: what is read, what is kept, what is written back."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcow2crypt.errors import ReadOnlyError
+from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.tables import (
+    TableCache,
+    end_of_run,
+    pack_table,
+    read_l1,
+    read_table,
+)
+
+CLUSTER = 512
+ENTRIES = CLUSTER // 8
+
+
+def file_of(tables: int, *, writable: bool = True) -> tuple[io.BytesIO, HostFile]:
+    """A file with a table in each cluster; entry n of table t is 1000 * t + n."""
+    values = (1000 * table + n for table in range(tables) for n in range(ENTRIES))
+    data = io.BytesIO(b"".join(struct.pack(">Q", value) for value in values))
+    return data, HostFile(data, writable=writable)
+
+
+def cache_of(tables: int, kept: int) -> tuple[io.BytesIO, TableCache]:
+    data, file = file_of(tables)
+    return data, TableCache(file, CLUSTER, bytes_max=kept * CLUSTER)
+
+
+class TestReading:
+    def test_entries_are_native_integers(self) -> None:
+        _, file = file_of(2)
+        assert list(read_table(file, CLUSTER, 3)) == [1000, 1001, 1002]
+
+    @pytest.mark.parametrize(
+        ("cut", "entry"), [(0, 0), (1, 0), (7, 0x0001_0203_0405_0600), (8, 0x0001_0203_0405_0607)]
+    )
+    def test_what_is_behind_the_end_of_the_file_is_zero(self, cut: int, entry: int) -> None:
+        file = HostFile(io.BytesIO(bytes(range(cut))))
+        assert list(read_table(file, 0, 3)) == [entry, 0, 0]
+        assert list(read_table(file, 800, 3)) == [0, 0, 0]
+
+    def test_an_l1_table_is_cut_at_the_end_of_the_file(self) -> None:
+        _, file = file_of(2)
+        assert len(read_l1(file, CLUSTER, 4_000_000)) == ENTRIES
+        assert len(read_l1(file, CLUSTER, 3)) == 3
+        assert len(read_l1(file, 1 << 60, 3)) == 0
+
+    def test_packing_is_the_way_back(self) -> None:
+        data, file = file_of(1)
+        table = read_table(file, 0, ENTRIES)
+        assert pack_table(table) == data.getvalue()
+        assert list(table)[:3] == [0, 1, 2], "packing must not change the table"
+
+
+class TestEndOfRun:
+    @given(st.data())
+    def test_it_is_what_a_loop_finds(self, data: st.DataObject) -> None:
+        step = data.draw(st.sampled_from([1, 2]))
+        runs = data.draw(
+            st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300)), min_size=1, max_size=6)
+        )
+        table = array("Q", [value for value, length in runs for _ in range(length * step)])
+        start = data.draw(st.integers(0, len(table) // step - 1)) * step
+        stop = data.draw(st.integers(start // step + 1, len(table) // step)) * step
+        expected = start + step
+        while expected < stop and table[expected : expected + step] == table[start : start + step]:
+            expected += step
+        assert end_of_run(table, start, stop, step) == expected
+
+    def test_millions_of_entries(self) -> None:
+        table = array("Q", bytes(32 << 20))
+        table[3_999_999] = 1
+        assert end_of_run(table, 5, len(table)) == 3_999_999
+
+
+class TestCache:
+    def test_a_table_is_read_once(self) -> None:
+        data, cache = cache_of(2, 4)
+        first = cache.get(0)
+        data.getbuffer()[:] = bytes(len(data.getvalue()))
+        assert cache.get(0) is first
+        assert first[1] == 1
+        assert cache.get(CLUSTER)[1] == 0
+
+    def test_a_table_is_always_whole(self) -> None:
+        file = HostFile(io.BytesIO(bytes(7) + b"\1"))
+        assert list(TableCache(file, CLUSTER).get(0)) == [1] + [0] * (ENTRIES - 1)
+
+    def test_a_table_behind_the_end_of_the_file_takes_no_memory_to_read(self) -> None:
+        _, cache = cache_of(1, 4)
+        assert cache.find(CLUSTER) is None
+        assert cache.find(1 << 60) is None
+        assert len(cache) == 0
+        assert list(cache.get(CLUSTER)) == [0] * ENTRIES
+
+    def test_the_one_not_used_for_longest_goes_first(self) -> None:
+        _, cache = cache_of(9, 3)
+        tables = [cache.get(n * CLUSTER) for n in range(3)]
+        assert cache.get(0) is tables[0]
+        cache.get(3 * CLUSTER)
+        assert len(cache) == 3
+        assert cache.get(0) is tables[0]
+        assert cache.get(2 * CLUSTER) is tables[2]
+        assert cache.get(CLUSTER) is not tables[1]
+
+    def test_two_are_kept_whatever_the_bound(self) -> None:
+        _, cache = cache_of(9, 0)
+        for n in range(9):
+            cache.get(n * CLUSTER)
+        assert len(cache) == 2
+
+    def test_changed_tables_are_never_pushed_out(self) -> None:
+        data, cache = cache_of(40, 2)
+        before = data.getvalue()
+        for n in range(20):
+            cache.edit(n * CLUSTER)[0] = n + 7
+        for n in range(20, 40):
+            cache.get(n * CLUSTER)
+        assert cache.dirty == {n * CLUSTER for n in range(20)}
+        assert cache.dirty_bytes == 20 * CLUSTER
+        assert data.getvalue() == before
+        assert [cache.get(n * CLUSTER)[0] for n in range(20)] == [n + 7 for n in range(20)]
+        assert cache.write_dirty() == 20
+        assert len(cache) == 2
+        assert cache.dirty == frozenset()
+        assert cache.dirty_bytes == 0
+        assert cache.write_dirty() == 0
+        assert struct.unpack_from(">QQ", data.getvalue(), 19 * CLUSTER) == (26, 19001)
+
+    def test_a_new_table_grows_the_file(self) -> None:
+        data, cache = cache_of(1, 4)
+        table = array("Q", range(ENTRIES))
+        cache.put(3 * CLUSTER, table)
+        assert cache.find(3 * CLUSTER) is table
+        assert len(data.getvalue()) == CLUSTER
+        cache.write_dirty()
+        assert data.getvalue()[3 * CLUSTER :] == struct.pack(f">{ENTRIES}Q", *range(ENTRIES))
+
+    def test_a_table_of_another_length_is_a_mistake(self) -> None:
+        _, cache = cache_of(1, 4)
+        with pytest.raises(ValueError, match="64 entries"):
+            cache.put(0, array("Q", [1]))
+
+    def test_marking(self) -> None:
+        _, cache = cache_of(2, 4)
+        table = cache.get(CLUSTER)
+        table[0] = 5
+        cache.mark_dirty(CLUSTER)
+        cache.mark_dirty(CLUSTER)
+        assert cache.dirty == {CLUSTER}
+        assert cache.get(CLUSTER) is table
+        with pytest.raises(KeyError):
+            cache.mark_dirty(0)
+
+    def test_dropping_forgets_a_change(self) -> None:
+        data, cache = cache_of(2, 4)
+        before = data.getvalue()
+        cache.edit(0)[0] = 5
+        cache.get(CLUSTER)
+        cache.drop(0)
+        cache.drop(CLUSTER)
+        assert len(cache) == 0
+        cache.write_dirty()
+        assert data.getvalue() == before
+        cache.edit(0)[0] = 5
+        cache.clear()
+        assert (len(cache), cache.get(0)[0]) == (0, 0)
+
+    def test_what_could_not_be_written_stays_changed(self) -> None:
+        _, file = file_of(2, writable=False)
+        cache = TableCache(file, CLUSTER)
+        cache.edit(0)[0] = 5
+        with pytest.raises(ReadOnlyError):
+            cache.write_dirty()
+        assert cache.dirty == {0}
+        assert cache.get(0)[0] == 5
+
+    def test_threads(self) -> None:
+        """Readers that push tables out all the time, beside one that changes them."""
+        _, cache = cache_of(50, 2)
+        wrong: list[int] = []
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                for n in range(50):
+                    table = cache.get(n * CLUSTER)
+                    if table[1] != 1000 * n + 1:
+                        wrong.append(n)
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for turn in range(1, 6):
+            for n in range(50):
+                cache.edit(n * CLUSTER)[0] = turn
+            cache.write_dirty()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert [cache.get(n * CLUSTER)[0] for n in range(50)] == [5] * 50
