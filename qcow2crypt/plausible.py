@@ -98,11 +98,20 @@ def _stored_sectors(image: Image) -> Iterator[bytes]:
 
     Zeros and compressed clusters were not decrypted, and what preallocation left is no data.
     """
+    decrypted = list(_decrypted_layers(image))
     for extent in islice(image.extents(), _EXTENTS_MAX):
-        if extent.kind is not ExtentKind.DATA:
+        if extent.kind is not ExtentKind.DATA or not decrypted[extent.depth]:
             continue
         data = image.pread(min(extent.length, HEAD_LENGTH), extent.guest_offset)
         for start in range(0, len(data) - SECTOR_SIZE + 1, SECTOR_SIZE):
             sector = data[start : start + SECTOR_SIZE]
             if not is_fill(sector):
                 yield sector
+
+
+def _decrypted_layers(image: Image) -> Iterator[bool]:
+    """Of each layer, whether its data is decrypted: a plain base tells nothing of a passphrase."""
+    layer: Image | None = image
+    while layer is not None:
+        yield getattr(layer, "encrypted", True)
+        layer = layer.backing

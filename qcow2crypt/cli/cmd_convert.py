@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import qcow2crypt
-from qcow2crypt.cli.createopts import help_lines, read_create_options, wants_help
+from qcow2crypt.cli.createopts import (
+    help_lines,
+    read_create_options,
+    wants_help,
+    with_backing,
+)
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, check_encryption, check_format, name_image
 from qcow2crypt.cli.objects import SecretObject, read_objects
+from qcow2crypt.cli.opening import Keyring, external_of, snapshot_of
 from qcow2crypt.cli.options import (
+    CHAIN_OPTIONS,
     FORCE_SHARE,
     HELP,
     IMAGE_OPTS,
@@ -37,13 +45,17 @@ from qcow2crypt.cli.targets import (
     warn_if_name_misleads,
     with_old_encryption,
 )
-from qcow2crypt.cli.terminal import Console
+from qcow2crypt.cli.terminal import Console, printable
 
-USAGE = "qcow2crypt convert [options] SOURCE TARGET"
+if TYPE_CHECKING:
+    from qcow2crypt import Image
+
+USAGE = "qcow2crypt convert [options] SOURCE... TARGET"
 ABOUT = """\
 Copy the guest disk of SOURCE into a new image TARGET.  TARGET is raw, or what -O says.  SOURCE is
-only read.  TARGET appears when it is whole: after an error there is no half image.  A passphrase
-that no option names is asked for on the terminal.
+only read, with all its backing files.  TARGET appears when it is whole: after an error there is no
+half image.  Several sources become one disk.  A passphrase that no option names is asked for on
+the terminal.
 
   qcow2crypt convert old.qcow2 disk.raw
   qcow2crypt convert -O qcow2 --secret-file key old.qcow2 plain.qcow2
@@ -62,6 +74,7 @@ OPTIONS = (
     Option("O", "O", metavar="FMT", about="the format of TARGET: raw (default) or qcow2"),
     CREATE_OPTIONS,
     *secret_options("", "SOURCE"),
+    *CHAIN_OPTIONS,
     *secret_options("target-", "TARGET"),
     STRIP_NEWLINE,
     OBJECT,
@@ -83,27 +96,24 @@ OPTIONS = (
     Option("W", "W", about="no effect on the result: writing is in order"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
-    Option("c", "c", about="refused: compressed clusters cannot be written yet"),
+    Option("c", "c", about="compress clusters (qcow2, not encrypted)"),
+    Option(
+        "l",
+        "l",
+        metavar="SNAPSHOT",
+        about="an internal snapshot: id, name, snapshot.id=ID or snapshot.name=NAME",
+    ),
+    Option("B", "B", metavar="FILE", about="TARGET gets this backing file, and what differs"),
+    Option("b", "b", metavar="FILE", about="old word for -B"),
+    Option("F", "F", metavar="FMT", about="the format of the backing file; -B needs it"),
     HELP,
-    Option("l", "l", metavar="SNAPSHOT", refused="reading a snapshot"),
-    Option("s", "s", metavar="SNAPSHOT", refused="reading a snapshot"),
-    Option("B", "B", metavar="FILE", refused="backing files"),
-    Option("b", "b", metavar="FILE", refused="backing files"),
-    Option("F", "F", metavar="FMT", refused="backing files"),
+    Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
     Option("r", "r", metavar="RATE", refused="limiting the rate"),
     Option("C", "C", refused="copying inside the storage"),
     Option("bitmaps", name="bitmaps", refused="dirty bitmaps"),
     Option("skip-broken-bitmaps", name="skip-broken-bitmaps", refused="dirty bitmaps"),
     Option("salvage", name="salvage", refused="reading past errors"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An image that exists, and what opens it."""
-
-    name: ImageName
-    secret: Passphrase
 
 
 def run(arguments: Arguments, console: Console) -> int:
@@ -116,39 +126,56 @@ def run(arguments: Arguments, console: Console) -> int:
     sparse_size = _sparse_size(arguments)
     _check_no_effect(arguments)
     mode = progress_mode(arguments)
-    source_text, target_text = _two_names(arguments)
+    source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
     if arguments.flag("n"):
         target = _existing_target(target_text, arguments, objects, console)
     else:
         target = _new_target(target_text, arguments, objects, console)
-    source = _opened(
-        name_image(
-            source_text,
-            image_opts=arguments.flag("image-opts"),
-            given_format=arguments.last("format"),
-        ),
-        "secret",
-        arguments,
-        objects,
-        console,
-    )
-    _look_at_source(source, console)
-    with progress(mode, "convert") as report:
-        qcow2crypt.convert(
-            source.name.path,
-            target.path,
-            source_format=source.name.format,
-            target_format=target.format,
-            secret=source.secret,
-            target_secret=target.secret,
-            options=target.options,
-            into_existing=arguments.flag("n"),
-            sparse_size=sparse_size,
-            progress=report,
-        )
+    from qcow2crypt.conversion import convert_images
+
+    with ExitStack() as stack:
+        images = [
+            stack.enter_context(_source(text, arguments, objects, console)) for text in source_texts
+        ]
+        for image in images:
+            _look_at_source(image, console)
+        backing = Keyring(ImageName("", ""), arguments, objects, console, only_names=True)
+        with progress(mode, "convert") as report:
+            convert_images(
+                images,
+                target.path,
+                target_format=target.format,
+                target_secret=target.secret,
+                options=target.options,
+                into_existing=arguments.flag("n"),
+                sparse_size=sparse_size,
+                progress=report,
+                compress=arguments.flag("c"),
+                backing_secret=backing,
+            )
     return 0
+
+
+def _source(
+    text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
+) -> Image:
+    from qcow2crypt.image import open_layers
+
+    name = name_image(
+        text,
+        image_opts=arguments.flag("image-opts"),
+        given_format=arguments.last("format"),
+    )
+    return open_layers(
+        name.path,
+        Keyring(name, arguments, objects, console),
+        options=name.options,
+        snapshot=snapshot_of(arguments.last("l"), name, arguments),
+        external=external_of(arguments),
+        force_share=arguments.flag("force-share"),
+    )
 
 
 def _new_target(
@@ -161,8 +188,21 @@ def _new_target(
     given_format = arguments.last("O")
     format_name = check_format(given_format or "raw", what="-O")
     texts = with_old_encryption(arguments.all("o"), arguments)
-    wanted = read_create_options(texts, format_name)
-    _check_compression(arguments, encrypted=wanted.encrypted)
+    wanted = with_backing(
+        read_create_options(texts, format_name),
+        arguments.last("B") or arguments.last("b"),
+        arguments.last("F"),
+        option="-F" if arguments.last("F") else "-B",
+    )
+    if wanted.backing is not None and wanted.backing[1] is None:
+        raise CommandError("-B needs the format of the backing file: -F FMT")
+    if arguments.flag("c") and wanted.encrypted:
+        raise CommandError(
+            "-c: compression and encryption are not supported at the same time, nor are they by "
+            "qemu-img; leave one of them out"
+        )
+    if arguments.flag("c") and format_name == "raw":
+        raise CommandError("-c: a raw image cannot hold compressed clusters; add -O qcow2")
     path = name_image(text, image_opts=False, given_format=None).path
     warn_if_name_misleads(path, given_format, console)
     if wanted.size is not None:
@@ -176,7 +216,13 @@ def _existing_target(
     """A target that exists (-n), from its own options or -O."""
     if arguments.flag("o") or arguments.flag("e"):
         raise CommandError("-o has no effect on an image that exists (-n): leave it out")
-    _check_compression(arguments, encrypted=False)
+    if arguments.flag("B") or arguments.flag("b") or arguments.flag("F"):
+        raise CommandError(
+            "-B with -n: writing into an image with a backing file is not supported yet; make a "
+            "new target"
+        )
+    if arguments.flag("c"):
+        raise CommandError("-c: compressing into an image that exists is not supported yet")
     image_opts = arguments.flag("target-image-opts")
     given_format = arguments.last("O")
     name = name_image(
@@ -186,64 +232,51 @@ def _existing_target(
     )
     if name.read_only:
         raise CommandError(f"'{name.shown}' is the target, but read-only=on is given")
-    opened = _opened(name, "target-secret", arguments, objects, console)
-    found = name.format or qcow2crypt.info(name.path).format
-    format_name = check_format(found, what="the target's format")
+    given = given_passphrase(
+        arguments,
+        ("target-secret",),
+        key_secret=name.key_secret,
+        objects=objects,
+        console=console,
+    )
+    secret: Passphrase = given or PromptedPassphrase(
+        name.shown, "--target-secret", new=False, console=console, objects=objects
+    )
+    about = qcow2crypt.info(name.path, format=name.format)
+    check_encryption(name, about.encryption)
+    format_name = check_format(name.format or about.format, what="the target's format")
     if not image_opts:
         warn_if_name_misleads(name.path, given_format, console)
-    return TargetImage(name.path, format_name, None, opened.secret)
+    return TargetImage(name.path, format_name, None, secret)
 
 
-def _opened(
-    name: ImageName,
-    prefix: str,
-    arguments: Arguments,
-    objects: dict[str, SecretObject],
-    console: Console,
-) -> _Opened:
-    """Join an image that exists with its passphrase; without one it will be asked for."""
-    given = given_passphrase(
-        arguments, (prefix,), key_secret=name.key_secret, objects=objects, console=console
-    )
-    if name.encrypt_format is not None:
-        check_encryption(name, qcow2crypt.info(name.path, format=name.format).encryption)
-    prompt = PromptedPassphrase(
-        name.shown, f"--{prefix}", new=False, console=console, objects=objects
-    )
-    return _Opened(name, given or prompt)
-
-
-def _two_names(arguments: Arguments) -> tuple[str, str]:
-    """Source and target.  Raises UsageError, and CommandError for several sources."""
+def _names(arguments: Arguments) -> tuple[tuple[str, ...], str]:
+    """Sources and target.  Raises UsageError."""
     if len(arguments.operands) < 2:
         raise UsageError("convert takes two names: the image to read and the image to write")
-    if len(arguments.operands) > 2:
-        raise CommandError("convert with several sources is not supported yet: give one")
-    source, target = arguments.operands
-    return source, target
+    return arguments.operands[:-1], arguments.operands[-1]
 
 
-def _look_at_source(source: _Opened, console: Console) -> None:
-    """Open the source once before the work: a wrong passphrase should be seen now, not at the end.
+def _look_at_source(image: Image, console: Console) -> None:
+    """Look at the source before the work: a wrong passphrase should be seen now, not at the end.
 
-    Raises what opening raises.  What reading raises is left to the conversion, which says where.
+    What reading raises is left to the conversion, which says where.
     """
     from qcow2crypt.errors import Qcow2CryptError
     from qcow2crypt.plausible import look_at
 
-    with qcow2crypt.open(source.name.path, source.secret, format=source.name.format) as image:
-        if console.quiet or image.info().encryption is None:
-            return
-        try:
-            look = look_at(image)
-        except Qcow2CryptError:
-            return
+    if console.quiet or image.info().encryption is None:
+        return
+    try:
+        look = look_at(image)
+    except Qcow2CryptError:
+        return
     if not look.plausible:
         console.warn(
-            f"with this passphrase '{source.name.shown}' does not look like a disk: no partition "
-            "table, no file system, nothing but noise. Legacy AES cannot tell a wrong passphrase: "
-            "compare it letter by letter, look for a newline at its end or another keyboard "
-            "layout. (A disk that the guest itself encrypted looks like this too)"
+            f"with this passphrase '{printable(image.name)}' does not look like a disk: no "
+            "partition table, no file system, nothing but noise. Legacy AES cannot tell a wrong "
+            "passphrase: compare it letter by letter, look for a newline at its end or another "
+            "keyboard layout. (A disk that the guest itself encrypted looks like this too)"
         )
 
 
@@ -266,14 +299,3 @@ def _check_no_effect(arguments: Arguments) -> None:
         for value in arguments.all(key):
             if value not in _CACHE_MODES:
                 raise CommandError(f"-{key} is one of {', '.join(_CACHE_MODES)}")
-
-
-def _check_compression(arguments: Arguments, *, encrypted: bool) -> None:
-    if not arguments.flag("c"):
-        return
-    if encrypted:
-        raise CommandError(
-            "-c: compression and encryption are not supported at the same time, nor are they by "
-            "qemu-img; leave one of them out"
-        )
-    raise CommandError("-c: compressed clusters cannot be written yet; leave it out")

@@ -6,7 +6,9 @@ import qcow2crypt
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import check_encryption, name_image
 from qcow2crypt.cli.objects import read_objects
+from qcow2crypt.cli.opening import external_of
 from qcow2crypt.cli.options import (
+    EXTERNAL,
     FORCE_SHARE,
     HELP,
     IMAGE_OPTS,
@@ -24,16 +26,15 @@ Describe an image: format, sizes, encryption, snapshots, and what keeps it from 
 Needs no passphrase, and describes also images that cannot be read.
 
   qcow2crypt info disk.qcow2
-  qcow2crypt info --output=json disk.qcow2
+  qcow2crypt info --backing-chain --output=json disk.qcow2
 """
 OPTIONS = (
     source_format("the format of FILE; without it the first bytes decide"),
     OUTPUT,
-    Option(
-        "chain", name="backing-chain", about="print a list (images with a backing file are refused)"
-    ),
+    Option("chain", name="backing-chain", about="describe the backing files too, one by one"),
     OBJECT,
     IMAGE_OPTS,
+    EXTERNAL,
     FORCE_SHARE,
     HELP,
 )
@@ -58,21 +59,28 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    info = qcow2crypt.info(name.path, format=name.format)
-    check_encryption(name, info.encryption)
-    if arguments.flag("chain") and info.backing_file is not None:
-        raise CommandError(
-            f"'{name.shown}' has a backing file; --backing-chain is not supported yet for it. "
-            "Leave the option out to see this image alone"
+    share = arguments.flag("force-share")
+    if arguments.flag("chain"):
+        from qcow2crypt.image.describechain import describe_chain
+
+        infos = describe_chain(
+            name.path, format=name.format, external=external_of(arguments), force_share=share
         )
-    found = info.as_dict()
+    else:
+        external_of(arguments)  # a wrong word is an error, though nothing else is opened
+        infos = (qcow2crypt.info(name.path, format=name.format, force_share=share),)
+    check_encryption(name, infos[0].encryption)
+    found = [info.as_dict() for info in infos]
     if as_json:
         from qcow2crypt.cli.output_json import info_json
 
-        console.out(info_json([found] if arguments.flag("chain") else found))
+        console.out(info_json(found if arguments.flag("chain") else found[0]))
     else:
         from qcow2crypt.cli.output_human import info_lines
 
-        for line in info_lines(found):
-            console.out(line)
+        for number, one in enumerate(found):
+            if number:
+                console.out("")
+            for line in info_lines(one):
+                console.out(line)
     return 0

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
-import qcow2crypt
 from qcow2crypt.cli.cmd_info import check_output
 from qcow2crypt.cli.failures import UsageError
 from qcow2crypt.cli.images import name_image
 from qcow2crypt.cli.mapping import MapEntry, map_entries
 from qcow2crypt.cli.objects import read_objects
+from qcow2crypt.cli.opening import open_named
 from qcow2crypt.cli.options import (
+    EXTERNAL,
     FORCE_SHARE,
     HELP,
     IMAGE_OPTS,
@@ -26,6 +28,10 @@ from qcow2crypt.cli.options import (
 )
 from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.terminal import Console
+from qcow2crypt.image.qcow2.reader import Qcow2Image
+
+if TYPE_CHECKING:
+    from qcow2crypt import Image
 
 USAGE = "qcow2crypt map [options] FILE"
 ABOUT = """\
@@ -42,12 +48,10 @@ OPTIONS = (
     Option("length", "l", "max-length", "LENGTH", "how many guest bytes to look at"),
     OBJECT,
     IMAGE_OPTS,
+    EXTERNAL,
     FORCE_SHARE,
     HELP,
 )
-
-_NO_PASSPHRASE = b""
-"""Opening an AES image asks for a passphrase; the extents do not depend on it."""
 
 
 def run(arguments: Arguments, console: Console) -> int:
@@ -58,18 +62,18 @@ def run(arguments: Arguments, console: Console) -> int:
     limit = None if length is None else parse_size(length, what="--max-length")
     if len(arguments.operands) != 1:
         raise UsageError("map takes the name of one image")
-    read_objects(arguments.all("object"), console)
+    objects = read_objects(arguments.all("object"), console)
     name = name_image(
         arguments.operands[0],
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    with qcow2crypt.open(name.path, _NO_PASSPHRASE, format=name.format) as image:
+    with open_named(name, arguments, objects, console, tables_only=True) as image:
         end = image.size if limit is None else min(image.size, start + limit)
+        layers = list(_layers(image))
         entries: Iterator[MapEntry] = map_entries(
             image.extents(start, end - start) if start < end else (),
-            raw=image.format == "raw",
-            encrypted=image.info().encryption is not None,
+            encrypted=[layer.info().encryption is not None for layer in layers],
             by_host_offset=not as_json,
         )
         if as_json:
@@ -80,7 +84,19 @@ def run(arguments: Arguments, console: Console) -> int:
         else:
             from qcow2crypt.cli.output_human import map_lines
 
-            lines = map_lines(entries, name.path)
+            lines = map_lines(entries, [_data_name(layer) for layer in layers])
         for line in lines:
             console.out(line)
     return 0
+
+
+def _layers(image: Image) -> Iterator[Image]:
+    layer: Image | None = image
+    while layer is not None:
+        yield layer
+        layer = layer.backing
+
+
+def _data_name(layer: Image) -> str:
+    """The file that holds the bytes of a layer."""
+    return layer.data_file.name if isinstance(layer, Qcow2Image) else layer.name

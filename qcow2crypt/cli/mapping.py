@@ -6,7 +6,7 @@ an offset is given only where the bytes at that offset are the guest's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from qcow2crypt.image.base import Extent, ExtentKind
@@ -16,8 +16,9 @@ from qcow2crypt.image.base import Extent, ExtentKind
 class MapEntry:
     """One range of the guest disk.  Offsets and lengths in bytes.
 
-    ``host_offset`` is where its bytes lie in the file, readable or not; ``raw_offset`` the same,
-    or None where the image is encrypted or they are compressed.
+    ``depth`` is the layer that has it: 0 the image, 1 its backing file, and so on.
+    ``host_offset`` is where its bytes lie in that file, readable or not; ``raw_offset`` the same,
+    or None where the layer is encrypted or they are compressed.
     """
 
     start: int
@@ -28,6 +29,7 @@ class MapEntry:
     compressed: bool = False
     encrypted: bool = False
     host_offset: int | None = None
+    depth: int = 0
 
     @property
     def raw_offset(self) -> int | None:
@@ -36,16 +38,16 @@ class MapEntry:
 
 
 def map_entries(
-    extents: Iterable[Extent], *, raw: bool, encrypted: bool, by_host_offset: bool
+    extents: Iterable[Extent], *, encrypted: Sequence[bool], by_host_offset: bool
 ) -> Iterator[MapEntry]:
     """The entries for ``extents``, merged.
 
-    ``raw`` and ``encrypted`` describe the image.  Neighbours are merged where they are stored
-    alike; with ``by_host_offset`` only where they also follow each other in the file.
+    ``encrypted`` tells it of every layer.  Neighbours are merged where they are stored alike;
+    with ``by_host_offset`` only where they also follow each other in the file.
     """
     waiting: MapEntry | None = None
     for extent in extents:
-        entry = _entry(extent, raw=raw, encrypted=encrypted)
+        entry = _entry(extent, encrypted=encrypted[extent.depth])
         if waiting is not None and _joins(waiting, entry, by_host_offset=by_host_offset):
             waiting = replace(waiting, length=waiting.length + entry.length)
             continue
@@ -56,19 +58,19 @@ def map_entries(
         yield waiting
 
 
-def _entry(extent: Extent, *, raw: bool, encrypted: bool) -> MapEntry:
+def _entry(extent: Extent, *, encrypted: bool) -> MapEntry:
     data = extent.kind in (ExtentKind.DATA, ExtentKind.COMPRESSED)
     compressed = extent.kind is ExtentKind.COMPRESSED
     return MapEntry(
         start=extent.guest_offset,
         length=extent.length,
-        # A hole of a raw file is there: the file is the disk.
-        present=raw or extent.kind is not ExtentKind.UNALLOCATED,
+        present=extent.kind is not ExtentKind.UNALLOCATED,
         zero=extent.reads_as_zero,
         data=data,
         compressed=compressed,
         encrypted=encrypted and not compressed,
         host_offset=extent.host_offset,
+        depth=extent.depth,
     )
 
 
@@ -82,8 +84,9 @@ def _joins(first: MapEntry, second: MapEntry, *, by_host_offset: bool) -> bool:
     return _follows(first.raw_offset, second.raw_offset, first.length)
 
 
-def _kind(entry: MapEntry) -> tuple[bool, ...]:
-    return (entry.present, entry.zero, entry.data, entry.compressed, entry.encrypted)
+def _kind(entry: MapEntry) -> tuple[int, ...]:
+    flags = (entry.present, entry.zero, entry.data, entry.compressed, entry.encrypted)
+    return (*flags, entry.depth)
 
 
 def _follows(first: int | None, second: int | None, length: int) -> bool:

@@ -58,7 +58,15 @@ class Arguments:
 
 
 HELP = Option("help", "h", "help", about="show this help and exit")
-FORCE_SHARE = Option("force-share", "U", "force-share", about="no effect: nothing is locked here")
+FORCE_SHARE = Option(
+    "force-share", "U", "force-share", about="read FILE even while another program writes to it"
+)
+EXTERNAL = Option(
+    "external",
+    name="external",
+    metavar="beneath|any|none",
+    about="files that an image may name: beneath its directory (default), any, none",
+)
 QUIET = Option("quiet", "q", about="say nothing but results and errors")
 OBJECT = Option(
     "object",
@@ -95,6 +103,24 @@ def secret_options(prefix: str, image: str) -> tuple[Option, ...]:
         )
         for kind, metavar, about in rows
     )
+
+
+def layer_secret_options(prefix: str, image: str) -> tuple[Option, ...]:
+    """``--layer-secret-file`` and its kin; ``prefix`` is empty, or ``second-``."""
+    rows = (
+        ("file", "PATH", f"of a backing file of {image}; LAYER is its depth (1, 2, ...) or name"),
+        ("fd", "N", "the same from an open file descriptor"),
+        ("env", "NAME", "the same from an environment variable"),
+    )
+    key = f"{prefix}layer-secret"
+    return tuple(
+        Option(f"{key}-{kind}", name=f"{key}-{kind}", metavar=f"LAYER={what}", about=about)
+        for kind, what, about in rows
+    )
+
+
+CHAIN_OPTIONS = (EXTERNAL, *layer_secret_options("", "FILE"))
+"""What every command takes that reads an image with all its backing files."""
 
 
 def parse(table: Sequence[Option], words: Sequence[str], *, command: str) -> Arguments:

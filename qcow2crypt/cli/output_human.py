@@ -9,13 +9,16 @@ through ``printable``: a hostile file name reaches no terminal as it is.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.cli.mapping import MapEntry
 from qcow2crypt.cli.sizes import format_size
 from qcow2crypt.cli.terminal import printable
 from qcow2crypt.engines import EngineStatus, KernelStatus, Status
+
+if TYPE_CHECKING:
+    from qcow2crypt.checking import CheckResult
 
 
 def info_lines(info: Mapping[str, Any]) -> Iterator[str]:
@@ -34,7 +37,7 @@ def info_lines(info: Mapping[str, Any]) -> Iterator[str]:
     if info.get("dirty-flag"):
         yield "cleanly shut down: no"
     yield from _backing_lines(info)
-    yield from _snapshot_lines(info.get("snapshots") or ())
+    yield from snapshot_lines(info.get("snapshots") or ())
     specific = info.get("format-specific")
     if specific:
         yield "Format specific information:"
@@ -71,7 +74,8 @@ def _backing_lines(info: Mapping[str, Any]) -> Iterator[str]:
         yield f"backing file format: {printable(info['backing-filename-format'])}"
 
 
-def _snapshot_lines(snapshots: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def snapshot_lines(snapshots: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The table of ``snapshot -l``, which ``info`` has, too."""
     heading = True
     for snapshot in snapshots:
         if heading:
@@ -123,20 +127,55 @@ def scalar(value: object) -> str:
     return printable(str(value))
 
 
-def map_lines(entries: Iterable[MapEntry], name: str) -> Iterator[str]:
+def map_lines(entries: Iterable[MapEntry], names: Sequence[str]) -> Iterator[str]:
     """The table of ``map``: what is stored, and where.  Offsets in hexadecimal, 0 plain.
+
+    ``names`` are the files of the layers, the image first.
 
     The columns are qemu-img's; where it refuses, a word behind the file name says why the bytes
     at that offset are not the guest's own.
     """
     yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
-    shown = printable(name)
+    shown = [printable(name) for name in names]
     for entry in entries:
         if not entry.data:
             continue
         note = " (encrypted)" if entry.encrypted else " (compressed)" if entry.compressed else ""
         where = "-" if entry.host_offset is None else _hex(entry.host_offset)
-        yield f"{_hex(entry.start):<16}{_hex(entry.length):<16}{where:<16}{shown}{note}"
+        yield f"{_hex(entry.start):<16}{_hex(entry.length):<16}{where:<16}{shown[entry.depth]}{note}"
+
+
+def check_lines(result: CheckResult) -> Iterator[str]:
+    """The answer of ``check``, in the words of qemu-img."""
+    if result.leaks_fixed or result.corruptions_fixed:
+        yield "The following inconsistencies were found and repaired:"
+        yield ""
+        yield f"    {result.leaks_fixed} leaked clusters"
+        yield f"    {result.corruptions_fixed} corruptions"
+        yield ""
+        yield "Double checking the fixed image now..."
+    if not (result.corruptions or result.leaks or result.check_errors):
+        yield "No errors were found on the image."
+    if result.corruptions:
+        yield ""
+        yield f"{result.corruptions} errors were found on the image."
+        yield "Data may be corrupted, or further writes to the image may corrupt it."
+    if result.leaks:
+        yield ""
+        yield f"{result.leaks} leaked clusters were found on the image."
+        yield "This means waste of disk space, but no harm to data."
+    if result.check_errors:
+        yield ""
+        yield f"{result.check_errors} internal errors have occurred during the check."
+    total, allocated = result.total_clusters, result.allocated_clusters
+    if total and allocated:
+        yield (
+            f"{allocated}/{total} = {allocated * 100 / total:.2f}% allocated, "
+            f"{result.fragmented_clusters * 100 / allocated:.2f}% fragmented, "
+            f"{result.compressed_clusters * 100 / allocated:.2f}% compressed clusters"
+        )
+    if result.image_end_offset:
+        yield f"Image end offset: {result.image_end_offset}"
 
 
 def engines_lines(status: Status) -> Iterator[str]:

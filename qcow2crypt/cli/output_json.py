@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.cli.mapping import MapEntry
 from qcow2crypt.engines import Status
+from qcow2crypt.measuring import Measurement
+
+if TYPE_CHECKING:
+    from qcow2crypt.checking import CheckResult, SuspectSector
 
 
 def info_json(description: Any) -> str:  # noqa: ANN401 - any JSON value
@@ -30,6 +34,22 @@ def map_json(entries: Iterable[MapEntry]) -> Iterator[str]:
     yield line + "]"
 
 
+def measure_json(found: Measurement) -> str:
+    """The answer of ``measure --output=json``, in the order of qemu-img."""
+    sizes = {} if found.bitmaps is None else {"bitmaps": found.bitmaps}
+    sizes |= {"required": found.required, "fully-allocated": found.fully_allocated}
+    return json.dumps(sizes, indent=4)
+
+
+def check_json(result: CheckResult, suspects: list[SuspectSector] | None) -> str:
+    """The answer of ``check --output=json``; with --wrong-iv, one key of our own."""
+    answer = result.as_dict()
+    if suspects is not None:
+        rows = [{"guest": each.guest_offset, "host": each.host_offset} for each in suspects]
+        answer["qcow2crypt"] = {"wrong-iv-suspects": rows}
+    return json.dumps(answer, indent=4)
+
+
 def engines_json(status: Status) -> str:
     """The answer of ``engines --output=json``."""
     answer = asdict(status)
@@ -41,7 +61,7 @@ def _entry_json(entry: MapEntry) -> str:
     fields = {
         "start": entry.start,
         "length": entry.length,
-        "depth": 0,
+        "depth": entry.depth,
         "present": entry.present,
         "zero": entry.zero,
         "data": entry.data,

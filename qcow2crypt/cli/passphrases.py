@@ -73,6 +73,7 @@ class PromptedPassphrase:
     new: bool
     console: Console
     objects: Collection[str] = ()
+    layer: str = ""
     value: bytes | None = field(default=None, repr=False)
 
     def __call__(self) -> bytes:
@@ -85,19 +86,32 @@ class PromptedPassphrase:
         return self.value
 
     def _no_terminal(self) -> str:
+        spelling = f"{self.option}-file, {self.option}-fd or {self.option}-env"
+        if self.layer:
+            spelling = (
+                f"{self.option}-file {self.layer}=PATH, {self.option}-fd {self.layer}=N or "
+                f"{self.option}-env {self.layer}=NAME"
+            )
         message = (
-            f"'{self.image}' needs a passphrase and there is no terminal to ask on; give it with "
-            f"{self.option}-file, {self.option}-fd or {self.option}-env"
+            f"{self._shown} needs a passphrase and there is no terminal to ask on; give it with "
+            f"{spelling}"
         )
         if not self.objects:
             return message
         where = "-o" if self.new else "--image-opts"
         ids = " or ".join(self.objects)
-        return f"{message}, or name the secret {ids} for it: {where} encrypt.key-secret=..."
+        depth = int(self.layer) if self.layer.isdecimal() else 0
+        key = "backing." * depth + "encrypt.key-secret"
+        return f"{message}, or name the secret {ids} for it: {where} {key}=..."
+
+    @property
+    def _shown(self) -> str:
+        depth = f" (depth {self.layer})" if self.layer.isdecimal() else ""
+        return f"backing file '{self.image}'{depth}" if self.layer else f"'{self.image}'"
 
     def _ask(self) -> bytes:
         if not self.new:
-            return ask(f"Passphrase for '{self.image}': ")
+            return ask(f"Passphrase for {self._shown}: ")
         value = ask(f"New passphrase for '{self.image}': ")
         if not value:
             raise CommandError("an empty passphrase protects nothing; nothing was written")
@@ -125,11 +139,14 @@ def check_new(value: bytes, origin: str) -> None:
         )
 
 
-def check_streams(arguments: Arguments) -> None:
-    """Refuse one stream for two passphrases: the second would be empty.  Raises CommandError."""
+def check_streams(arguments: Arguments, other: str = "target-secret") -> None:
+    """Refuse one stream for two passphrases: the second would be empty.  Raises CommandError.
+
+    ``other`` begins the options of the second passphrase.
+    """
     fd = arguments.last("secret-fd")
-    if arguments.last("secret-file") == arguments.last("target-secret-file") == "-" or (
-        fd is not None and fd == arguments.last("target-secret-fd")
+    if arguments.last("secret-file") == arguments.last(f"{other}-file") == "-" or (
+        fd is not None and fd == arguments.last(f"{other}-fd")
     ):
         raise CommandError(
             "two passphrases cannot come from one stream: use a file for one of them"
@@ -220,6 +237,39 @@ def _from_object(
         console=console,
         problem=secret.problem,
     )
+
+
+def layer_passphrases(
+    arguments: Arguments, console: Console, key: str = "layer-secret"
+) -> dict[str, GivenPassphrase]:
+    """What ``--layer-secret-file`` and its kin give, by layer as it was typed, read at once.
+
+    ``key`` begins the options.  Raises CommandError.
+    """
+    strip = arguments.flag("secret-strip-newline")
+    found: dict[str, GivenPassphrase] = {}
+    for kind in ("file", "fd", "env"):
+        option = f"--{key}-{kind}"
+        for text in arguments.all(option[2:]):
+            layer, equals, place = text.partition("=")
+            if not equals or not layer:
+                # Not shown: it may be a passphrase in the wrong place.
+                raise CommandError(f"{option} takes LAYER=...; LAYER is a depth or a file name")
+            if layer in found:
+                raise CommandError(f"{option}: two passphrases for layer '{printable(layer)}'")
+            what = f"{option} {printable(layer)}=..."
+            data = _read(kind, place, what)
+            found[layer] = GivenPassphrase(
+                what, strip_newline(data) if strip else data, from_file=True, console=console
+            )
+    return found
+
+
+def object_passphrase(
+    name: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
+) -> GivenPassphrase:
+    """The passphrase of an ``--object secret`` by its id; what is wrong comes up at its use."""
+    return _from_object(name, objects, console, strip=arguments.flag("secret-strip-newline"))
 
 
 def _read(kind: str, text: str, option: str) -> bytes:

@@ -1,82 +1,15 @@
-"""JSON as QEMU takes it on a command line: strings in double or in single quotes.
-
-Knows JSON, no key.  No message repeats a part of the text: it may hold a passphrase.
-"""
+"""JSON on the command line, as QEMU takes it.  The rules are in ``qcow2crypt.image.qemujson``."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from qcow2crypt.cli.failures import CommandError
+from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image import qemujson
 
 
 def parse_object(text: str, *, what: str, texts_only: bool = False) -> dict[str, str]:
-    """The object in ``text``, flattened: ``{"file": {"filename": "a"}}`` is ``file.filename``.
-
-    Booleans become ``on`` and ``off``, whole numbers their digits; ``texts_only`` refuses both.
-    Raises CommandError, which begins with ``what``, for text that is no such object, for other
-    values and for a key twice.
-    """
+    """The object in ``text``, flattened.  Raises CommandError, which begins with ``what``."""
     try:
-        value = json.loads(_double_quoted(text), object_pairs_hook=_Pairs)
-    except (ValueError, RecursionError):
-        # The cause is left out: its text may show a passphrase.
-        raise CommandError(
-            f"{what}: this is not valid JSON; look at its quotes and braces"
-        ) from None
-    if not isinstance(value, _Pairs):
-        raise CommandError(f"{what}: the JSON text must be an object, {{...}}")
-    flat: dict[str, str | int] = {}
-    _flatten(value, "", flat, what)
-    if texts_only and not all(isinstance(value, str) for value in flat.values()):
-        raise CommandError(f"{what}: a value is not text; put it in quotes")
-    return {key: _as_text(value) for key, value in flat.items()}
-
-
-def _as_text(value: str | int) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object as its pairs, so that a key that is given twice can be seen."""
-
-
-def _flatten(pairs: _Pairs, prefix: str, flat: dict[str, str | int], what: str) -> None:
-    for name, value in pairs:
-        key = prefix + name
-        if isinstance(value, _Pairs):
-            _flatten(value, f"{key}.", flat, what)
-            continue
-        if key in flat:
-            raise CommandError(f"{what}: a key is given twice")
-        if isinstance(value, (str, int)):
-            flat[key] = value
-        else:
-            raise CommandError(f"{what}: a value is neither text, a whole number nor true or false")
-
-
-def _double_quoted(text: str) -> str:
-    """Rewrite strings in single quotes; everything else stays as it is."""
-    result: list[str] = []
-    quote = ""
-    escaped = False
-    for character in text:
-        if escaped:
-            escaped = False
-            result.append("'" if character == "'" else "\\" + character)
-        elif quote and character == "\\":
-            escaped = True
-        elif character == quote:
-            quote = ""
-            result.append('"')
-        elif not quote and character in "'\"":
-            quote = character
-            result.append('"')
-        elif quote == "'" and character == '"':
-            result.append('\\"')
-        else:
-            result.append(character)
-    return "".join(result)
+        return qemujson.parse_object(text, what=what, texts_only=texts_only)
+    except ArgumentError as error:
+        raise CommandError(str(error)) from None

@@ -14,32 +14,46 @@ from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.luks1 import HEADER_SIZE as LUKS_HEADER_SIZE
 from qcow2crypt.image.luks1 import Luks1Header, parse_luks1
 from qcow2crypt.image.probe import probe
-from qcow2crypt.image.qcow1 import HEADER_SIZE as QCOW1_HEADER_SIZE
-from qcow2crypt.image.qcow1 import parse_qcow1
+from qcow2crypt.image.qcow1.structure import read_qcow1_structure
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.remarks import table_remarks
 from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import SECTOR_SIZE, align_up
 
 
-def describe(source: Source, *, format: str | None = None) -> ImageInfo:  # noqa: A002
-    """Describe any image that can be probed.  Raises SourceError, HeaderError, ArgumentError."""
+def describe(
+    source: Source,
+    *,
+    format: str | None = None,  # noqa: A002 - the word of qemu-img
+    force_share: bool = False,
+) -> ImageInfo:
+    """Describe any image that can be probed; its backing files are not opened.
+
+    Raises SourceError, HeaderError, ArgumentError, and ImageLockedError unless ``force_share``.
+    """
     file = HostFile(source)
     try:
-        found = format or probe(file)
-        if found == "qcow2":
-            return describe_qcow2(file)
-        if found == "qcow":
-            return _describe_qcow1(file)
-        if found == "luks":
-            return _describe_luks_file(file)
-        if found == "raw":
-            return describe_raw(file)
-        if format is not None:
-            raise ArgumentError(f"format {format!r} is not one of qcow2, qcow, luks, raw")
-        return _plain(file, found, why_unreadable=(f"images of format {found}",))
+        file.lock(writing=False, force_share=force_share)
+        return describe_file(file, format)
     finally:
         file.close()
+
+
+def describe_file(file: HostFile, format: str | None = None) -> ImageInfo:  # noqa: A002
+    """Describe an open file.  Raises as ``describe``."""
+    found = format or probe(file)
+    if found == "qcow2":
+        return describe_qcow2(file)
+    if found == "qcow":
+        return describe_qcow1(file)
+    if found == "luks":
+        return _describe_luks_file(file)
+    if found in ("raw", "file", "host_device"):
+        return describe_raw(file)
+    if format is not None:
+        raise ArgumentError(f"format {format!r} is not one of qcow2, qcow, luks, raw")
+    return _plain(file, found, why_unreadable=(f"images of format {found}",))
 
 
 def describe_raw(file: HostFile) -> ImageInfo:
@@ -58,24 +72,20 @@ def _plain(file: HostFile, format_name: str, why_unreadable: tuple[str, ...] = (
     )
 
 
-def _describe_qcow1(file: HostFile) -> ImageInfo:
-    header = parse_qcow1(file.pread(min(QCOW1_HEADER_SIZE, file.size), 0))
-    name = None
-    if header.backing_file_offset:
-        # A C string; an empty one is no backing file.
-        stored = file.pread(header.backing_file_size, header.backing_file_offset)
-        name = stored.split(b"\0", 1)[0].decode("utf-8", "surrogateescape") or None
+def describe_qcow1(file: HostFile) -> ImageInfo:
+    """Describe a qcow version 1 image.  Raises HeaderError for a header that is not valid."""
+    structure = read_qcow1_structure(file)
+    header = structure.header
     return ImageInfo(
         name=file.name,
         format="qcow",
-        virtual_size=header.size & ~(SECTOR_SIZE - 1),
+        virtual_size=header.guest_size,
         file_size=file.size,
         disk_size=file.allocated_size,
         encryption="aes" if header.crypt_method else None,
-        cluster_size=1 << header.cluster_bits,
-        backing_file=name,
+        cluster_size=header.cluster_size,
+        backing_file=structure.backing_file,
         details={"header": asdict(header)},
-        why_unreadable=("images of format qcow (version 1)",),
     )
 
 
@@ -98,7 +108,10 @@ def describe_qcow2(file: HostFile) -> ImageInfo:
     """Describe a qcow2 image.  Raises HeaderError for one whose header is not valid."""
     structure = read_structure(file)
     header = structure.header
-    findings = _findings(header)
+    findings = _findings(structure)
+    findings += table_remarks(
+        file, header, external_data=bool(header.incompatible_features & hdr.INCOMPAT_DATA_FILE)
+    )
     specific = _specific(structure)
     snapshots: tuple[Snapshot, ...] = ()
     try:
@@ -173,7 +186,8 @@ def _details(structure: Structure) -> dict[str, Any]:
     }
 
 
-def _findings(header: hdr.Header) -> list[str]:
+def _findings(structure: Structure) -> list[str]:
+    header = structure.header
     findings = []
     if header.crypt_method == hdr.CRYPT_AES:
         findings.append(
@@ -184,6 +198,11 @@ def _findings(header: hdr.Header) -> list[str]:
         findings.append("the corrupt bit is set: a writer met damaged metadata")
     if header.incompatible_features & hdr.INCOMPAT_DIRTY:
         findings.append("the dirty bit is set: refcounts may be wrong; reading is not affected")
+    if structure.backing_file is not None and not structure.backing_format:
+        findings.append(
+            "the format of the backing file is not stored: its first bytes decide, and who could "
+            "write to it as a raw disk could choose them"
+        )
     return findings
 
 

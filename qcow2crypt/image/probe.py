@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from qcow2crypt.image.hostfile import HostFile
 
-READABLE_FORMATS = ("qcow2", "raw")
-
 _PROBED_BYTES = 512
 _QCOW_MAGIC = b"QFI\xfb"
 _OTHER_MAGICS = (
@@ -24,7 +22,11 @@ _OTHER_MAGICS = (
 
 def probe(file: HostFile) -> str:
     """The format in qemu-img's words: ``qcow2``, ``qcow``, ``luks``, ...; ``raw`` is the rest."""
-    start = file.pread(min(_PROBED_BYTES, file.size), 0)
+    return probe_bytes(file.pread(min(_PROBED_BYTES, file.size), 0))
+
+
+def probe_bytes(start: bytes) -> str:
+    """The same, from the first 512 bytes."""
     if start.startswith(_QCOW_MAGIC):
         return "qcow" if start[4:8] == b"\0\0\0\x01" else "qcow2"
     for offset, magic, name in _OTHER_MAGICS:

@@ -10,7 +10,16 @@ import shlex
 import pytest
 from cli.both import Both
 from cli.commandline import Outcome
-from cli.lines import CONVERT, CREATE, INTO_EXISTING, ONLY_QEMU_IMG, ONLY_US, SECRETS, TO_AES
+from cli.lines import (
+    CONVERT,
+    CREATE,
+    CREATE_MORE,
+    INTO_EXISTING,
+    ONLY_QEMU_IMG,
+    ONLY_US,
+    SECRETS,
+    TO_AES,
+)
 
 
 def one_line(outcome: Outcome) -> None:
@@ -20,7 +29,7 @@ def one_line(outcome: Outcome) -> None:
     assert "this is a fault of qcow2crypt" not in outcome.err
 
 
-@pytest.mark.parametrize("line", [*CREATE, *CONVERT, *INTO_EXISTING])
+@pytest.mark.parametrize("line", [*CREATE, *CREATE_MORE, *CONVERT, *INTO_EXISTING])
 def test_same_outcome(line: str, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = both(shlex.split(line), monkeypatch)
     assert ours.status == theirs.status, (theirs.err, ours.err)

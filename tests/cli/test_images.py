@@ -71,11 +71,15 @@ def test_the_format_may_be_left_out() -> None:
         ("driver=qcow2", "file.filename=PATH is missing"),
         ("file=a", "name the file with file.filename"),
         ("filename=a", "file.filename=PATH is missing"),
-        ("driver=luks,file.filename=a", "'luks' is not supported yet; supported: qcow2, raw"),
-        ("driver=nope,file.filename=a", "'nope' is unknown; supported: qcow2, raw"),
-        ("file.filename=a,backing.driver=raw", "'backing.driver' is not supported yet"),
-        ("file.filename=a,backing.file.filename=b", "backing files"),
-        ("file.filename=a,data-file.filename=b", "external data files"),
+        ("driver=luks,file.filename=a", "'luks' is not supported yet; supported: qcow2, qcow, raw"),
+        ("driver=nope,file.filename=a", "'nope' is unknown; supported: qcow2, qcow, raw"),
+        ("file.filename=a,backing=node", "backing names a node; use backing.driver"),
+        ("file.filename=a,backing.driver=luks", "backing.driver 'luks' is not supported yet"),
+        ("file.filename=a,backing.bogus=1", "unknown option 'backing.bogus'"),
+        ("file.filename=a,backing.backing.offset=1", "'backing.backing.offset' is not supported"),
+        ("file.filename=a,backing.file.filename=nbd:x", "only local files"),
+        ("driver=raw,file.filename=a,backing.driver=raw", "unknown option 'backing.driver'"),
+        ("file.filename=a,data-file.node-name=b", "data-file.file.filename=PATH is missing"),
         ("driver=raw,offset=1,file.filename=a", "a part of a raw file"),
         ("file.driver=nbd,file.filename=a", "file.driver 'nbd' is not supported yet"),
         ("file.filename=nbd:a", "only local files"),
@@ -96,3 +100,26 @@ def test_two_formats() -> None:
         named("file.filename=a", image_opts=True, given="raw")
     with pytest.raises(CommandError, match="format 'vmdk' is not supported yet"):
         named("a", given="vmdk")
+
+
+def test_what_is_said_of_the_layers_below() -> None:
+    text = "file.filename=a,backing.encrypt.key-secret=s,backing.backing.file.filename=c"
+    flat = "json:{'file.filename':'a','backing':{'encrypt.key-secret':'s','backing':"
+    deep = named(f"{flat}{{'file':{{'filename':'c'}}}}}}}}")
+    for name in (named(text, image_opts=True), deep):
+        below = name.options.backing
+        assert below is not None
+        assert below.backing is not None
+        assert (below.path, below.key_secret, below.backing.path) == (None, "s", "c")
+
+
+@pytest.mark.parametrize("text", ["json:{'file.filename':'a','backing':null}",
+                                  "json:{'file.filename':'a','backing':''}"])  # fmt: skip
+def test_no_backing_file(text: str) -> None:
+    assert named(text).options.no_backing
+
+
+def test_a_data_file() -> None:
+    for text in ("data-file.filename=b", "data-file.driver=raw,data-file.file.filename=b"):
+        found = named(f"file.filename=a,{text}", image_opts=True)
+        assert found.options.data_file == "b"

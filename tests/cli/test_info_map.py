@@ -56,15 +56,15 @@ def test_map_of_golden_images(name: str, run: Run) -> None:
     for entry in found:
         assert entry["start"] == position
         assert entry["length"] > 0
-        assert "offset" not in entry or "aes" not in name
+        assert "offset" not in entry or "aes" not in name or entry["depth"]
         position += entry["length"]
     assert position == image.size
     stored = sum(entry["length"] for entry in found if entry["data"])
     lines = [line.split(maxsplit=3) for line in people.out.splitlines()[1:]]
     assert sum(int(length, 16) for _, length, _, _ in lines) == stored
     for _, _, where, file in lines:
-        assert file.endswith(("(encrypted)", "(compressed)")) or "aes" not in name
-        assert int(where, 16) > 0
+        assert file.endswith(("(encrypted)", "(compressed)", ".raw")) or "aes" not in name
+        assert int(where, 16) > 0 or file.endswith(".raw")
 
 
 def test_a_snapshot_is_listed(run: Run) -> None:
@@ -100,12 +100,26 @@ def test_luks_without_its_header_extension(tmp_path: Path, run: Run) -> None:
     assert "note: the header extension that points to the LUKS header is missing" in done.out
 
 
-def test_chains_are_refused_only_where_there_is_one(run: Run) -> None:
+def test_a_chain_is_a_list(run: Run) -> None:
     alone = run("info", "--backing-chain", "--output=json", golden.load("aes-c512-v3.qcow2").path)
     assert len(json.loads(alone.out)) == 1
-    done = run("info", "--backing-chain", golden.load("aes-c512-overlay.qcow2").path)
+    path = golden.load("aes-c512-overlay.qcow2").path
+    found = json.loads(run("info", "--backing-chain", "--output=json", path).out)
+    assert [one["format"] for one in found] == ["qcow2", "raw"]
+    for one in found:
+        jsonschema.validate(one, schema("info"))
+    people = run("info", "--backing-chain", path).out
+    assert people.count("image: ") == 2
+    assert "\n\nimage: " in people
+
+
+def test_a_chain_follows_the_policy(run: Run) -> None:
+    path = golden.load("aes-c512-overlay.qcow2").path
+    done = run("info", "--backing-chain", "--external", "none", path)
     assert done.status == 1
-    assert "has a backing file" in done.err
+    assert "--external any" in done.err
+    assert run("info", "--external", "none", path).status == 0
+    assert run("info", "--external", "some", path).status == 1
 
 
 @pytest.mark.parametrize("options", ["", "-s 1M", "-l 0", "-s 3 -l 1"])
@@ -148,7 +162,7 @@ def test_neighbours_that_are_stored_alike_are_joined(
     encrypted: bool, by_host_offset: bool, lengths: list[int]
 ) -> None:
     entries: list[MapEntry] = list(
-        map_entries(EXTENTS, raw=False, encrypted=encrypted, by_host_offset=by_host_offset)
+        map_entries(EXTENTS, encrypted=[encrypted], by_host_offset=by_host_offset)
     )
     assert [entry.length for entry in entries] == lengths
     position = 0

@@ -138,7 +138,7 @@ class Case:
     def ours(self, *words: Word, check: bool = True) -> Outcome:
         """Run our command line: in this process, or as a program if ``by_subprocess``."""
         self._note("qcow2crypt", words)
-        run = _run_program if self.by_subprocess else _run_main
+        run = _run_program if self.by_subprocess else run_main
         return self._done(run([str(word) for word in words]), "qcow2crypt", check)
 
     def qemu_io(self, disk: Disk, *commands: str) -> str:
@@ -282,6 +282,12 @@ def opened(disk: Disk, *, always_options: bool = False) -> list[str]:
     return ["-f", disk.driver, str(disk.path)]
 
 
+def both_programs(qemu: QemuImg, words: Sequence[str]) -> tuple[Outcome, Outcome]:
+    """One command line to qemu-img and to us, in the present folder: theirs and ours."""
+    done = qemu.run(*words, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr), run_main(list(words))
+
+
 def padded(data: bytes) -> bytes:
     """The guest disk of a raw file: filled up to a whole sector."""
     return data + bytes(-len(data) % SECTOR)
@@ -311,7 +317,7 @@ def scratch_home(fallback: Path) -> Iterator[Path]:
         shutil.rmtree(home)
 
 
-def _run_main(words: list[str]) -> Outcome:
+def run_main(words: list[str]) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(words)

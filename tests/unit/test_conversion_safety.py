@@ -181,7 +181,7 @@ class TestErrors:
             ({"options": Qcow2Options()}, "the target format is raw"),
             ({"options": AES, "target_secret": NEW}, "the target format is raw"),
             ({"target_format": "vdi"}, "'vdi' is not one of raw, qcow2"),
-            ({"source_format": "vdi"}, "'vdi' is not one of qcow2, raw"),
+            ({"source_format": "vdi"}, "'vdi' is not one of qcow2, qcow, raw"),
             ({"target_format": "qcow2", "options": AES}, "a passphrase is needed"),
             (
                 {"target_format": "qcow2", "engine": "x", "options": AES, "target_secret": NEW},

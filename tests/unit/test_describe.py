@@ -363,3 +363,26 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 def test_a_damaged_table_does_not_get_in_the_way() -> None:
     damaged = put(V3.data, V3.l1, entry(2**64 - 1))
     assert describe(damaged).why_unreadable == ()
+
+
+def test_a_file_that_is_cut_short_is_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    disk = tmp_path / "raw"
+    disk.write_bytes(b"x" * (1 << 20))
+    qcow2crypt.convert(disk, path, source_format="raw", target_format="qcow2")
+    assert qcow2crypt.info(path).findings == ()
+    whole = path.read_bytes()
+    for length in (len(whole) - 65536, 5 * 65536, 4 * 65536, 3 * 65536):
+        path.write_bytes(whole[:length])
+        (finding,) = qcow2crypt.info(path).findings
+        assert finding.startswith("the file is cut short: its tables use it up to host offset")
+
+
+def test_raw_zeros_that_read_as_noise_are_a_finding() -> None:
+    image = golden.load("aes-c64k-v3-prealloc.qcow2")
+    assert "raw zeros" in qcow2crypt.info(image.path).findings[-1]
+    for name in golden.ENCRYPTED:
+        noise = any(
+            "raw zeros" in text for text in qcow2crypt.info(golden.load(name).path).findings
+        )
+        assert noise is ("prealloc" in name), name

@@ -11,7 +11,8 @@ from damage.tiny import tiny
 from oracles.qemu_img import QemuError, QemuImg
 
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.probe import READABLE_FORMATS, probe
+from qcow2crypt.image.names import READABLE
+from qcow2crypt.image.probe import probe
 
 STARTS = {
     b"": "raw",
@@ -69,5 +70,5 @@ def test_images_that_qemu_makes(format_name: str, qemu_img: QemuImg, tmp_path: P
 
 
 def test_what_can_be_read_is_what_probing_can_find() -> None:
-    assert set(READABLE_FORMATS) <= set(STARTS.values())
-    assert probed(tiny().data) in READABLE_FORMATS
+    assert set(READABLE) <= set(STARTS.values())
+    assert probed(tiny().data) in READABLE
