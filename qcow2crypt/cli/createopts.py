@@ -1,13 +1,13 @@
 """The value of ``-o``: what the new image is like.
 
-Knows qemu-img's options for qcow2 and raw and which of them are supported; whether a value makes
-sense for an image is for the library to say.
+Knows qemu-img's options for qcow2 and raw; whether a value makes sense for an image is for the
+library to say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from qcow2crypt.cli.failures import CommandError
@@ -17,44 +17,45 @@ from qcow2crypt.cli.terminal import printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
-    from qcow2crypt.creation import TargetFormat
+    from qcow2crypt.creation import TargetFormat, TargetOptions
 
 _UINT64_MAX = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One option: ``kind`` is size, number, bool or text; ``refused`` says what is missing.
-
-    ``off`` is the value that asks for nothing and is taken where the option is refused.
-    """
+    """One option: ``kind`` is size, number, bool or text."""
 
     kind: str
     about: str
-    refused: str = ""
-    off: str | None = None
     default: str | None = None
 
 
 # In the order in which qemu-img prints what it is about to create.
 _QCOW2 = {
-    "backing_file": Row("text", "File of a base image", refused="backing files"),
-    "backing_fmt": Row("text", "Format of the base image", refused="backing files"),
     "encryption": Row("bool", "Old word for encrypt.format=aes"),
     "encrypt.format": Row("text", "Encrypt the image: aes"),
     "encrypt.key-secret": Row("text", "ID of the --object secret with the passphrase"),
     "cluster_size": Row("size", "Cluster size, 512 to 2M", default="65536"),
-    "extended_l2": Row("bool", "Extended L2 tables", "extended L2 tables", "off", default="off"),
-    "preallocation": Row("text", "Preallocation", "preallocation", "off"),
+    "extended_l2": Row("bool", "Extended L2 tables (subclusters)", default="off"),
+    "preallocation": Row("text", "Preallocation: off, metadata, falloc or full"),
     "compression_type": Row("text", "Compression method: zlib or zstd", default="zlib"),
     "size": Row("size", "Size of the guest disk"),
     "compat": Row("text", "Format version: 0.10 (v2) or 1.1 (v3)"),
-    "data_file": Row("text", "External data file", refused="external data files"),
-    "data_file_raw": Row("bool", "External data file stays raw", "external data files", "off"),
+    "backing_file": Row("text", "File of a base image"),
+    "backing_fmt": Row("text", "Format of the base image"),
+    "data_file": Row("text", "External data file"),
+    "data_file_raw": Row("bool", "External data file stays raw"),
     "lazy_refcounts": Row("bool", "Postpone refcount updates", default="off"),
-    "refcount_bits": Row("number", "Width of a refcount in bits", default="16"),
+    "refcount_bits": Row("number", "Width of a refcount in bits, 1 to 64", default="16"),
     "nocow": Row("bool", "No effect on the result (btrfs)"),
     "extent_size_hint": Row("size", "No effect on the result (file system hint)"),
+}
+_RAW = {
+    "size": _QCOW2["size"],
+    "nocow": _QCOW2["nocow"],
+    "preallocation": Row("text", "Preallocation: off, falloc or full"),
+    "extent_size_hint": _QCOW2["extent_size_hint"],
 }
 _LUKS_ONLY = frozenset(
     f"encrypt.{name}"
@@ -67,8 +68,7 @@ _LUKS_ONLY = frozenset(
         "ivgen-hash-alg",
     )
 )
-_RAW_NAMES = ("size", "nocow", "preallocation", "extent_size_hint")
-TABLES = {"qcow2": _QCOW2, "raw": {name: _QCOW2[name] for name in _RAW_NAMES}}
+TABLES = {"qcow2": _QCOW2, "raw": _RAW}
 
 _VERSIONS: dict[str, Literal[2, 3]] = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
 _COMPRESSION_TYPES: dict[str, Literal["zlib", "zstd"]] = {"zlib": "zlib", "zstd": "zstd"}
@@ -92,13 +92,30 @@ class CreateOptions:
         return self.given.get("encrypt.key-secret")
 
     @property
+    def backing(self) -> tuple[str, str | None] | None:
+        """Name and format of the backing file, or None without one."""
+        name = self.given.get("backing_file")
+        return None if name is None else (name, self.given.get("backing_fmt"))
+
+    @property
     def size(self) -> int | None:
         """The size of the guest disk, or None."""
         text = self.given.get("size")
         return None if text is None else parse_size(text, what="-o size")
 
+    def target_options(self) -> TargetOptions:
+        """The same in the library's words, for either format.  As ``library_options``."""
+        if self.format == "qcow2":
+            return self.library_options()
+        wanted = self.given.get("preallocation", "off")
+        if wanted == "off":
+            return None
+        from qcow2crypt import RawOptions
+
+        return RawOptions(preallocation=wanted)  # type: ignore[arg-type] # it is checked there
+
     def library_options(self) -> Qcow2Options:
-        """The same in the library's words.  Raises CommandError and ArgumentError."""
+        """The same in the library's words, for qcow2.  Raises CommandError and ArgumentError."""
         from qcow2crypt import Qcow2Options
 
         get = self.given.get
@@ -119,6 +136,12 @@ class CreateOptions:
             lazy_refcounts=parse_bool(get("lazy_refcounts", "off"), what="-o lazy_refcounts"),
             refcount_bits=_parse_refcount_bits(get("refcount_bits", "16")),
             compression_type=_COMPRESSION_TYPES[compression_type],
+            extended_l2=parse_bool(get("extended_l2", "off"), what="-o extended_l2"),
+            preallocation=get("preallocation", "off"),  # type: ignore[arg-type] # checked there
+            backing_file=get("backing_file"),
+            backing_format=get("backing_fmt"),
+            data_file=get("data_file"),
+            data_file_raw=parse_bool(get("data_file_raw", "off"), what="-o data_file_raw"),
         )
 
     def described(self, size: int) -> str:
@@ -156,9 +179,8 @@ def help_lines(format_name: str) -> list[str]:
     """What ``-o help`` prints for a format."""
     lines = [f"Supported {format_name} options:"]
     for name, row in sorted(TABLES[format_name].items()):
-        if not row.refused:
-            kind = {"text": "str", "number": "num", "bool": "bool (on/off)"}.get(row.kind, row.kind)
-            lines.append(f"  {name}=<{kind}>".ljust(33) + f" - {row.about}")
+        kind = {"text": "str", "number": "num", "bool": "bool (on/off)"}.get(row.kind, row.kind)
+        lines.append(f"  {name}=<{kind}>".ljust(33) + f" - {row.about}")
     return lines
 
 
@@ -181,18 +203,31 @@ def read_create_options(texts: Sequence[str], format_name: TargetFormat) -> Crea
     return CreateOptions(format_name, given)
 
 
+def with_backing(
+    wanted: CreateOptions, backing_file: str | None, backing_format: str | None, *, option: str
+) -> CreateOptions:
+    """Add the values of -b (or -B, which ``option`` tells) and -F, which win over -o.
+
+    Raises CommandError.
+    """
+    given = {"backing_file": backing_file, "backing_fmt": backing_format}
+    more = {name: value for name, value in given.items() if value is not None}
+    if more and wanted.format == "raw":
+        raise CommandError(f"{option}: a raw image cannot have a backing file; ask for qcow2")
+    if backing_file == "":
+        raise CommandError(f"{option}: the name of the backing file is empty")
+    return replace(wanted, given=wanted.given | more)
+
+
 def _ends_in_comma(text: str) -> bool:
     return (len(text) - len(text.rstrip(","))) % 2 == 1
 
 
 def _check_value(name: str, value: str, row: Row) -> None:
     if row.kind == "bool":
-        on = parse_bool(value, what=f"-o {name}")
-        value = "on" if on else "off"
+        parse_bool(value, what=f"-o {name}")
     elif row.kind == "size":
         parse_size(value, what=f"-o {name}", largest=_UINT64_MAX)
-    if row.refused and value != row.off:
-        raise CommandError(f"-o {name} is not supported yet ({row.refused})")
 
 
 def _check_encryption(given: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ Knows the words of the command line for a target; writes nothing.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from qcow2crypt.cli.passphrases import (
     check_new,
     given_passphrase,
 )
+from qcow2crypt.cli.qemuopts import parse_bool
 from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.image.names import path_beside
 
 if TYPE_CHECKING:
-    from qcow2crypt import Qcow2Options
-    from qcow2crypt.creation import TargetFormat
+    from qcow2crypt.creation import TargetFormat, TargetOptions
 
 OLD_ENCRYPTION = Option("e", "e", about="old word for -o encrypt.format=aes")
 CREATE_OPTIONS = Option("o", "o", metavar="OPTIONS", about="what the new image is like; -o help")
@@ -34,7 +36,7 @@ class TargetImage:
 
     path: str
     format: TargetFormat
-    options: Qcow2Options | None
+    options: TargetOptions
     secret: Passphrase | None
 
 
@@ -61,14 +63,34 @@ def new_image(
                 f"a passphrase for '{printable(path)}' is given ({given.origin}), but no "
                 "encryption: add -O qcow2 -o encrypt.format=aes (for create: -f qcow2)"
             )
-        options = wanted.library_options() if wanted.format == "qcow2" else None
-        return TargetImage(path, wanted.format, options, None)
+        _warn_of_data_file(path, wanted, console)
+        return TargetImage(path, wanted.format, wanted.target_options(), None)
+    options = wanted.target_options()
+    _warn_of_data_file(path, wanted, console)
     if given is not None:
         check_new(given(), given.origin)
     secret = given or PromptedPassphrase(
         printable(path), f"--{prefixes[0]}", new=True, console=console, objects=objects
     )
-    return TargetImage(path, wanted.format, wanted.library_options(), secret)
+    return TargetImage(path, wanted.format, options, secret)
+
+
+def _warn_of_data_file(path: str, wanted: CreateOptions, console: Console) -> None:
+    """Say what QEMU does in silence, and what surprises later."""
+    name = wanted.given.get("data_file")
+    if name is None:
+        return
+    if os.path.realpath(path_beside(path, name)) != os.path.realpath(name):
+        console.warn(
+            f"QEMU looks for the data file '{printable(name)}' in the directory that it is run "
+            f"in, not beside '{printable(path)}': a full path is found from everywhere"
+        )
+    raw = parse_bool(wanted.given.get("data_file_raw", "off"), what="-o data_file_raw")
+    if wanted.encrypted and raw:
+        console.warn(
+            f"data_file_raw: the data file '{printable(name)}' is encrypted like the image, so it "
+            "is no raw image of the disk"
+        )
 
 
 def with_old_encryption(texts: list[str], arguments: Arguments) -> list[str]:

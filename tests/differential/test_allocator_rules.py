@@ -41,4 +41,3 @@ def test_what_is_freed_at_the_end_is_no_hole() -> None:
     allocator.free(45, 5)
     assert allocator.holes == []
     assert allocator.frontier == 40
-    assert allocator.is_free(40, 1000)

@@ -18,8 +18,6 @@ def test_a_fresh_image_has_three_clusters_in_use() -> None:
     assert allocator.blocks == [2]
     assert allocator.frontier == 3
     assert allocator.holes == []
-    assert not allocator.is_free(2, 1)
-    assert allocator.is_free(3, 1000)
 
 
 def test_clusters_follow_each_other() -> None:
@@ -32,8 +30,7 @@ def test_clusters_that_are_given_back_are_found_again() -> None:
     allocator = Allocator(65536)
     first = allocator.allocate(10)
     allocator.free(first + 2, 3)
-    assert allocator.is_free(first + 2, 3)
-    assert not allocator.is_free(first + 2, 4)
+    assert allocator.free_ranges(0, allocator.frontier) == [(first + 2, first + 5)]
     assert allocator.allocate(4) == first + 10
     allocator.free(first, 1)
     assert allocator.allocate(3) == first + 2
@@ -122,3 +119,71 @@ def test_one_allocation_may_be_larger_than_many_refcount_blocks() -> None:
     count = 65536
     taken = [(allocator.allocate(count), count)]
     counted_once(allocator, taken)
+
+
+@pytest.mark.parametrize("order", range(7))
+def test_refcount_widths_decide_how_much_a_block_counts(order: int) -> None:
+    allocator = Allocator(512, order)
+    assert allocator.refcounts_per_block == 4096 >> order
+    taken = [(allocator.allocate(700), 700)]
+    counted_once(allocator, taken)
+
+
+def test_bytes_are_packed_into_clusters() -> None:
+    allocator = Allocator(512)
+    assert [allocator.allocate_bytes(n) for n in (200, 300, 100, 400)] == [1536, 1736, 2036, 2136]
+    assert allocator.frontier == 5
+    assert [allocator.shared[n] for n in (3, 4)] == [2, 1]
+
+
+def test_bytes_begin_anew_where_the_next_cluster_is_taken() -> None:
+    allocator = Allocator(512)
+    assert allocator.allocate_bytes(300) == 3 * 512
+    allocator.allocate(1)
+    assert allocator.allocate_bytes(300) == 5 * 512
+    assert allocator.shared[3] == 0
+    assert allocator.allocate_bytes(212) == 5 * 512 + 300
+    assert allocator.allocate_bytes(1) == 6 * 512, "a cluster that is just full is left"
+
+
+@pytest.mark.parametrize(("order", "most"), [(0, 1), (1, 3), (2, 15)])
+def test_a_cluster_is_not_shared_more_often_than_can_be_counted(order: int, most: int) -> None:
+    allocator = Allocator(4096, order)
+    offsets = [allocator.allocate_bytes(10) for _ in range(40)]
+    for cluster in range(3, allocator.frontier):
+        users = sum(1 for offset in offsets if offset // 4096 == cluster)
+        assert users == allocator.shared[cluster] + 1 <= most
+
+
+@given(st.lists(st.one_of(st.integers(1, 511), st.none()), max_size=600))
+def test_all_bytes_are_counted(steps: list[int | None]) -> None:
+    """None takes a whole cluster between them."""
+    allocator = Allocator(512, 5)
+    taken: list[tuple[int, int]] = []
+    uses: dict[int, int] = {}
+    ends = [0]
+    for length in steps:
+        if length is None:
+            taken.append((allocator.allocate(1), 1))
+            continue
+        offset = allocator.allocate_bytes(length)
+        assert offset >= max(ends)
+        ends.append(offset + length)
+        for cluster in range(offset // 512, (offset + length - 1) // 512 + 1):
+            uses[cluster] = uses.get(cluster, 0) + 1
+    assert all(allocator.shared[cluster] == count - 1 for cluster, count in uses.items())
+    counted_once(allocator, [*taken, *((cluster, 1) for cluster in uses)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 200, 5000, 50_000])
+def test_an_area_is_one_piece_with_all_its_refcounts(count: int) -> None:
+    allocator = Allocator(512)
+    l1 = allocator.allocate(7)
+    start = allocator.allocate_area(count, count // 64 + 2)
+    assert allocator.frontier == start + count
+    taken = [(l1, 7), (start, count)]
+    blocks = len(allocator.blocks)
+    taken += [(allocator.allocate(1), 1) for _ in range(count // 64 + 1)]
+    assert len(allocator.blocks) == blocks, "there was room for what follows"
+    counted_once(allocator, taken)
+    assert taken[2][0] == 1, "the place of the old refcount table is used first"

@@ -1,8 +1,9 @@
 """Give out host clusters in the places where QEMU would, and keep the refcounts.
 
 Knows cluster numbers; never sees bytes.  It serves one kind of file: a fresh one that grows
-and in which every used cluster has refcount 1.  So refcounts need no memory: a cluster is used
-unless it lies behind the frontier or in one of a few holes.
+and in which every used cluster has refcount 1, but for those that compressed clusters share.
+So refcounts need little memory: a cluster is used unless it lies behind the frontier or in one
+of a few holes, and only what is counted beyond 1 is kept.
 
 The rules, seen on files made by qemu-img (the tests hold ours against it byte for byte):
 - First fit: a search starts at a moving index, which a freed cluster moves back.
@@ -10,6 +11,10 @@ The rules, seen on files made by qemu-img (the tests hold ours against it byte f
   were about to be counted; those are then searched for again.
 - When the refcount table is full, a table half as large again is put at the next place that
   a new refcount block begins to cover, behind the blocks that describe it; the old one is freed.
+- Compressed clusters are packed byte after byte; they go on in the next host cluster only where
+  the search finds just that one.
+- An area that is taken in one piece (preallocation) begins with the missing refcount blocks for
+  it and a new refcount table of exactly the size needed.
 """
 
 from __future__ import annotations
@@ -17,9 +22,10 @@ from __future__ import annotations
 from bisect import insort
 from dataclasses import dataclass
 
+from qcow2crypt.image.qcow2.counts import ClusterCounts
+from qcow2crypt.image.qcow2.refcountblock import refcount_max, refcounts_per_block
 from qcow2crypt.units import div_up
 
-_REFCOUNT_BYTES = 2
 _TABLE_ENTRY_BYTES = 8
 
 
@@ -43,9 +49,9 @@ class Allocator:
     block ``i``, None where there is none.
     """
 
-    def __init__(self, cluster_size: int) -> None:
+    def __init__(self, cluster_size: int, refcount_order: int = 4) -> None:
         self.cluster_size = cluster_size
-        self.refcounts_per_block = cluster_size // _REFCOUNT_BYTES
+        self.refcounts_per_block = refcounts_per_block(cluster_size, refcount_order)
         self.table = ClusterRange(1, 1)
         self.blocks: list[int | None] = [2]
         self.frontier = 3
@@ -54,6 +60,10 @@ class Allocator:
         """Free clusters before the frontier: sorted (first, end) pairs, apart from each other."""
         self.retired: list[tuple[ClusterRange, tuple[int | None, ...]]] = []
         """Former refcount tables: where they lay and what they held.  Their bytes stay."""
+        self.shared = ClusterCounts()
+        """How often a cluster is used beyond the first time, by compressed clusters."""
+        self._shared_max = refcount_max(refcount_order) - 1
+        self._bytes_from = 0
         self._next = 0
 
     def allocate(self, count: int) -> int:
@@ -88,9 +98,57 @@ class Allocator:
         """Begin the next search at the first cluster, as after opening a file."""
         self._next = 0
 
-    def is_free(self, first: int, count: int) -> bool:
-        """True when nothing uses any of the clusters."""
-        return self._free_run(first, count) == count
+    def allocate_bytes(self, length: int) -> int:
+        """Take ``length`` bytes for a compressed cluster, less than one cluster; gives the offset.
+
+        They begin behind the last such bytes, unless too little is free there.
+        """
+        size = self.cluster_size
+        start = self._bytes_from
+        if start and self.shared[start // size] >= self._shared_max:
+            start = 0
+        while True:
+            room = -start % size
+            if room < length:
+                cluster = self._find(1)
+                if not room or cluster * size != start + room:
+                    start = cluster * size
+            first, last = start // size, (start + length - 1) // size
+            missing = self._range_without_block(first, last - first + 1)
+            if missing is None:
+                break
+            self._add_block(missing, first)
+            self._next = min(self._next, first)
+            start = 0
+        for cluster in range(first, last + 1):
+            if self._free_run(cluster, 1):
+                self._take(cluster, 1)
+            else:
+                self.shared.add(cluster)
+        end = start + length
+        self._bytes_from = end if end % size else 0
+        return start
+
+    def allocate_area(self, count: int, more: int) -> int:
+        """Take ``count`` clusters behind the end of the file; gives the number of the first.
+
+        Refcount blocks are made for them and for ``more`` clusters that follow later.
+        """
+        per_block = self.refcounts_per_block
+        start = self.frontier
+        total = self._blocks_for(start + count + more, generous=False)
+        self.blocks.extend([None] * (total - len(self.blocks)))
+        missing = [n for n in range(start // per_block, total) if self.blocks[n] is None]
+        table = ClusterRange(
+            start + len(missing), div_up(total * _TABLE_ENTRY_BYTES, self.cluster_size)
+        )
+        old, self.table = self.table, table
+        self.retired.append((old, tuple(self.blocks)))
+        self._take(start, table.end + count - start)
+        for place, number in enumerate(missing, start):
+            self._set_block(number, place)
+        self.free(old.first, old.count)
+        return table.end
 
     def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
         """The free clusters from ``first`` to before ``end``, as (first, end) pairs."""
@@ -174,7 +232,7 @@ class Allocator:
         """Put a larger table where the range of block ``start_index`` begins."""
         per_block = self.refcounts_per_block
         start = start_index * per_block
-        total = self._blocks_for(start)
+        total = self._blocks_for(start, generous=True)
         area_blocks = total - start_index
         entries = total + div_up(total, 2)
         old = self.table
@@ -187,21 +245,21 @@ class Allocator:
         self.table = ClusterRange(first, count)
         self.free(old.first, old.count)
 
-    def _blocks_for(self, clusters: int) -> int:
+    def _blocks_for(self, clusters: int, *, generous: bool) -> int:
         """Blocks for a file of so many clusters and its refcount metadata.
 
-        Room is reckoned for all blocks, old ones too, and for a table half as large again.
+        Room is reckoned for all blocks, old ones too, and for a table half as large again if
+        ``generous``.
         """
         blocks, spare = 0, 0
-        for generous in (False, True):
+        for _ in range(2 if generous else 1):
             while True:
                 table = div_up(blocks * _TABLE_ENTRY_BYTES, self.cluster_size)
                 needed = div_up(clusters + spare + blocks + table, self.refcounts_per_block)
                 if needed == blocks:
                     break
                 blocks = needed
-            if not generous:
-                spare = div_up(table, 2)
+            spare = div_up(table, 2)
         return blocks
 
     def _set_block(self, index: int, cluster: int) -> None:
