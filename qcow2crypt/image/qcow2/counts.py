@@ -1,0 +1,227 @@
+"""How often each cluster of a file is used: counts by cluster number, in little memory.
+
+Knows cluster numbers and counts, no file.  What is never counted costs nothing, so a table that
+names a cluster at the far end of a sparse file is harmless; a cluster takes one byte, and eight
+where a neighbour is used more than 255 times.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+
+CHUNK = 1 << 14
+"""Clusters that are kept together."""
+_ZEROS = bytes(CHUNK)
+_ONES = b"\1" * CHUNK
+_PLUS_ONE = bytes((*range(1, 256), 0))
+
+
+class ClusterCounts:
+    """Counts of 0 to 2**64 - 1, all 0 at first.  A larger one stays at that limit."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[int, bytearray | array[int]] = {}
+
+    def __getitem__(self, cluster: int) -> int:
+        chunk = self._chunks.get(cluster // CHUNK)
+        return 0 if chunk is None else chunk[cluster % CHUNK]
+
+    def __setitem__(self, cluster: int, count: int) -> None:
+        index, place = divmod(cluster, CHUNK)
+        chunk = self._chunk(index)
+        try:
+            chunk[place] = count
+        except ValueError:
+            self._widen(index)[place] = count
+
+    def add(self, cluster: int, times: int = 1) -> None:
+        """Count one cluster ``times`` more (or less, if negative)."""
+        self[cluster] = min(self[cluster] + times, (1 << 64) - 1)
+
+    def add_run(self, first: int, count: int, times: int = 1) -> None:
+        """Count ``count`` clusters from ``first`` on."""
+        while count > 0:
+            index, place = divmod(first, CHUNK)
+            part = min(count, CHUNK - place)
+            self._add_part(index, place, part, times)
+            first += part
+            count -= part
+
+    def _add_part(self, index: int, place: int, count: int, times: int) -> None:
+        chunk = self._chunk(index)
+        end = place + count
+        if times == 1 and isinstance(chunk, bytearray):
+            if count == 1 and chunk[place] < 255:
+                chunk[place] += 1
+                return
+            old = chunk[place:end]
+            if 255 not in old:
+                chunk[place:end] = old.translate(_PLUS_ONE)
+                return
+        base = index * CHUNK
+        for cluster in range(base + place, base + end):
+            self.add(cluster, times)
+
+    def used(self, start: int, end: int) -> Iterator[int]:
+        """The clusters from ``start`` to before ``end`` that have a count, in order."""
+        for number in self.used_ranges(CHUNK):
+            first = number * CHUNK
+            for cluster in range(max(first, start), min(first + CHUNK, end)):
+                if self[cluster]:
+                    yield cluster
+
+    def clear_run(self, first: int, count: int) -> None:
+        """Set ``count`` clusters from ``first`` on to 0."""
+        while count > 0:
+            index, place = divmod(first, CHUNK)
+            part = min(count, CHUNK - place)
+            chunk = self._chunks.get(index)
+            if isinstance(chunk, bytearray):
+                chunk[place : place + part] = bytes(part)
+            elif chunk is not None:
+                chunk[place : place + part] = array("Q", bytes(8 * part))
+            first += part
+            count -= part
+
+    def load(self, first: int, counts: Sequence[int]) -> None:
+        """Set the counts of the clusters from ``first`` on."""
+        done = 0
+        while done < len(counts):
+            index, place = divmod(first + done, CHUNK)
+            part = counts[done : done + CHUNK - place]
+            done += len(part)
+            if not any(part):
+                self.clear_run(index * CHUNK + place, len(part))
+                continue
+            chunk = self._chunk(index)
+            if isinstance(chunk, bytearray):
+                if max(part) < 256:
+                    chunk[place : place + len(part)] = bytes(list(part))
+                    continue
+                chunk = self._widen(index)
+            chunk[place : place + len(part)] = array("Q", list(part))
+
+    def slice(self, first: int, count: int) -> bytes | array[int]:
+        """The counts of ``count`` clusters: bytes where all are below 256."""
+        index, place = divmod(first, CHUNK)
+        if place + count <= CHUNK:
+            chunk = self._chunks.get(index)
+            if chunk is None:
+                return _ZEROS[:count]
+            cut = chunk[place : place + count]
+            return bytes(cut) if isinstance(cut, bytearray) else cut
+        parts = []
+        while count > 0:
+            length = min(count, CHUNK - first % CHUNK)
+            parts.append(self.slice(first, length))
+            first += length
+            count -= length
+        if all(isinstance(part, bytes) for part in parts):
+            return b"".join(bytes(part) for part in parts)
+        wide = array("Q")
+        for part in parts:
+            wide.extend(part)
+        return wide
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks of memory the counts take."""
+        return len(self._chunks)
+
+    @property
+    def end(self) -> int:
+        """One more than the highest cluster that has a count; 0 if none has."""
+        for index in sorted(self._chunks, reverse=True):
+            chunk = self._chunks[index]
+            for place in range(CHUNK - 1, -1, -1) if any(chunk) else ():
+                if chunk[place]:
+                    return index * CHUNK + place + 1
+        return 0
+
+    def used_ranges(self, unit: int) -> Iterator[int]:
+        """The numbers of those ranges of ``unit`` clusters that have a count, in order."""
+        last = -1
+        for index in sorted(self._chunks):
+            chunk = self._chunks[index]
+            if not any(chunk):
+                continue
+            start = index * CHUNK
+            for number in range(start // unit, (start + CHUNK - 1) // unit + 1):
+                a, b = max(number * unit - start, 0), min((number + 1) * unit - start, CHUNK)
+                if number > last and any(chunk[a:b]):
+                    last = number
+                    yield number
+
+    def first_free(self, start: int, count: int) -> int:
+        """The first cluster from ``start`` on where ``count`` clusters in a row are not counted."""
+        found = 0
+        position = start
+        highest = max(self._chunks, default=-1)
+        while found < count:
+            index, place = divmod(position, CHUNK)
+            if index > highest:
+                return position - found
+            chunk = self._chunks.get(index)
+            used = 0 if chunk is None else _used_ahead(chunk, place)
+            if used:
+                found = 0
+                position += used
+                continue
+            free = CHUNK - place if chunk is None else _free_ahead(chunk, place)
+            found += free
+            position += free
+        return position - found
+
+    def copy(self) -> ClusterCounts:
+        """The same counts, on their own."""
+        twin = ClusterCounts()
+        twin._chunks = {index: chunk[:] for index, chunk in self._chunks.items()}
+        return twin
+
+    def over(self, limit: int) -> int:
+        """By how much all counts together go beyond ``limit``."""
+        chunks = (chunk for chunk in self._chunks.values() if max(chunk) > limit)
+        return sum(count - limit for chunk in chunks for count in chunk if count > limit)
+
+    def clamp(self, limit: int) -> None:
+        """Lower every count that is above ``limit``."""
+        for chunk in self._chunks.values():
+            if max(chunk) > limit:
+                for place, count in enumerate(chunk):
+                    if count > limit:
+                        chunk[place] = limit
+
+    def _chunk(self, index: int) -> bytearray | array[int]:
+        chunk = self._chunks.get(index)
+        if chunk is None:
+            chunk = self._chunks[index] = bytearray(CHUNK)
+        return chunk
+
+    def _widen(self, index: int) -> array[int]:
+        wide = array("Q", list(self._chunks[index]))
+        self._chunks[index] = wide
+        return wide
+
+
+def _used_ahead(chunk: bytearray | array[int], place: int) -> int:
+    """How many clusters from ``place`` on are counted."""
+    if chunk[place] == 0:
+        return 0
+    if isinstance(chunk, bytearray):
+        free = chunk.find(0, place)
+    else:
+        free = next((at for at in range(place, CHUNK) if not chunk[at]), -1)
+    return (CHUNK if free < 0 else free) - place
+
+
+def _free_ahead(chunk: bytearray | array[int], place: int) -> int:
+    """How many clusters from ``place`` on are not counted; at least one is not."""
+    end = place
+    step = 64
+    while end < CHUNK and not any(chunk[end : end + step]):
+        end = min(CHUNK, end + step)
+        step *= 2
+    while end < CHUNK and not chunk[end]:
+        end += 1
+    return end - place
