@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import golden
@@ -26,6 +25,7 @@ from qcow2crypt.image import open_layers
 from qcow2crypt.image.chain import DEPTH_MAX
 from qcow2crypt.image.names import LayerOptions, layer_options
 from qcow2crypt.image.secrets import secrets_by_layer
+from qcow2crypt.secret import Secret
 
 BASE = bytes(range(256)) * (SIZE // 256)
 
@@ -232,7 +232,8 @@ class TestOptions:
 
     def opened(self, path: Path, text: dict[str, str], **secrets: str) -> bytes:
         options = layer_options({"file.filename": str(path), **text}, what="options")
-        with open_layers(path, secrets_by_layer(None, {**secrets}), options=options) as image:
+        given: dict[str | int, Secret] = dict(secrets.items())
+        with open_layers(path, secrets_by_layer(None, given), options=options) as image:
             return image.readall()
 
     def test_another_backing_file(self, folder: Path) -> None:
@@ -328,72 +329,3 @@ class TestModes:
         with pytest.raises(ArgumentError, match="can only be read"):
             qcow2crypt.open(image.path, image.secret, "r+", snapshot="1")
         assert open_descriptors() == before
-
-
-class TestDataFiles:
-    def make(self, folder: Path, stored: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-        with monkeypatch.context() as patch:
-            patch.chdir(folder)
-            overlay(folder / "disk", None, data_file=stored)
-            fill(folder / "disk", 0, BASE)
-        return folder / "disk"
-
-    def test_it_is_found_beside_the_image(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """QEMU finds it only in the current directory."""
-        path = self.make(folder, "disk.data", monkeypatch)
-        assert read(path) == BASE
-        # One of the same name in the current directory is not taken: it is not beneath.
-        Path("disk.data").write_bytes(b"wrong")
-        assert read(path) == BASE
-
-    def test_one_of_another_place_needs_to_be_allowed(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        stored = str(folder.parent / "away.data")
-        path = self.make_away(folder, stored)
-        with pytest.raises(ExternalReferenceError, match="--external any") as caught:
-            read(path)
-        assert caught.value.reference == stored
-        assert read(path, external="any") == BASE
-
-    def make_away(self, folder: Path, stored: str) -> Path:
-        overlay(folder / "disk", None, data_file=stored)
-        return fill(folder / "disk", 0, BASE, external="any")
-
-    def test_one_that_is_gone(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = self.make(folder, "disk.data", monkeypatch)
-        (folder / "disk.data").unlink()
-        with pytest.raises(SourceError, match=r"\(data file of '.*disk'\)"):
-            read(path)
-
-    def test_one_that_is_the_image(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = self.make(folder, "disk.data", monkeypatch)
-        (folder / "disk.data").unlink()
-        (folder / "disk.data").symlink_to("disk")
-        with pytest.raises(BackingChainError, match="same file"):
-            read(path)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which files are open")
-@pytest.mark.parametrize("damage", ["gone", "header", "secret", "locked out", "loop", "data"])
-def test_after_a_failure_no_file_is_open(damage: str, folder: Path) -> None:
-    overlay(folder / "low", "base.raw", backing_format="raw", secret="one")
-    overlay(folder / "middle", "low")
-    overlay(folder / "top", "middle")
-    if damage == "gone":
-        (folder / "base.raw").unlink()
-    elif damage == "header":
-        (folder / "low").write_bytes(b"nothing")
-    elif damage == "locked out":
-        overlay(folder / "low", "../elsewhere/x", backing_format="raw")
-    elif damage == "loop":
-        overlay(folder / "low", "top")
-    elif damage == "data":
-        overlay(folder / "low", None, data_file=str(folder / "low.data"))
-        (folder / "low.data").unlink()
-    before = open_descriptors()
-    with pytest.raises(Qcow2CryptError):
-        qcow2crypt.open(folder / "top")
-    assert open_descriptors() == before

@@ -105,13 +105,28 @@ class TestIntoExisting:
         with pytest.raises(HeaderError, match=r"this is not a qcow2 image"):
             self.convert(source, tmp_path / "target")
 
-    def test_what_would_be_lost_is_refused(self, tmp_path: Path) -> None:
+    def test_snapshots_are_kept(self, tmp_path: Path) -> None:
+        image = golden.load("aes-c512-snapshot.qcow2")
+        target = tmp_path / "target"
+        target.write_bytes(image.data)
+        with qcow2crypt.open(target, image.secret) as disk:
+            old = disk.readall()
+            ids = [one.id for one in disk.snapshots()]
+            views = [disk.snapshot(one).readall() for one in ids]
+        assert ids
+        (tmp_path / "small").write_bytes(b"x" * 512)
+        self.convert(tmp_path / "small", target, target_secret=image.secret)
+        with qcow2crypt.open(target, image.secret) as disk:
+            assert disk.readall() == b"x" * 512 + old[512:]
+            assert [disk.snapshot(one).readall() for one in ids] == views
+
+    def test_snapshots_are_not_compressed_into(self, tmp_path: Path) -> None:
         image = golden.load("aes-c512-snapshot.qcow2")
         target = tmp_path / "target"
         target.write_bytes(image.data)
         (tmp_path / "small").write_bytes(b"x" * 512)
-        with pytest.raises(UnsupportedFeatureError, match=r"an image that has snapshots"):
-            self.convert(tmp_path / "small", target, target_secret=image.secret)
+        with pytest.raises(ArgumentError, match=r"lie in it in clear"):
+            self.convert(tmp_path / "small", target, target_secret=image.secret, compress=True)
         assert target.read_bytes() == image.data
 
 

@@ -42,3 +42,12 @@ def subcluster_run(bitmap: int, index: int) -> tuple[ExtentKind, int]:
         kind, alike = ExtentKind.UNALLOCATED, ~(allocated | zero) & ALL_ALLOCATED
     others = ~(alike >> index)
     return kind, (others & -others).bit_length() - 1
+
+
+def bit_range(first: int, last: int) -> int:
+    """The bits of the subclusters ``first`` to ``last``.
+
+    >>> hex(bit_range(1, 3))
+    '0xe'
+    """
+    return (2 << last) - (1 << first)
