@@ -34,6 +34,16 @@ COMMANDS = {
     "create": ("qcow2crypt.cli.cmd_create", "make an empty image"),
     "convert": ("qcow2crypt.cli.cmd_convert", "copy a disk into a new image: decrypt, encrypt"),
     "map": ("qcow2crypt.cli.cmd_map", "show which parts of a disk are stored, and where"),
+    "compare": ("qcow2crypt.cli.cmd_compare", "do two images hold the same disk"),
+    "measure": ("qcow2crypt.cli.cmd_measure", "how much space a new image would take"),
+    "dd": ("qcow2crypt.cli.cmd_dd", "copy a part of a disk into a new image"),
+    "snapshot": ("qcow2crypt.cli.cmd_snapshot", "list, make, apply, delete internal snapshots"),
+    "resize": ("qcow2crypt.cli.cmd_resize", "give a disk another size"),
+    "check": ("qcow2crypt.cli.cmd_check", "are the tables of an image sound; repair them"),
+    "commit": ("qcow2crypt.cli.cmd_commit", "bring an overlay's data into its backing file"),
+    "rebase": ("qcow2crypt.cli.cmd_rebase", "put another backing file under an overlay"),
+    "amend": ("qcow2crypt.cli.cmd_amend", "change version, refcounts or size of an image"),
+    "bitmap": ("qcow2crypt.cli.cmd_bitmap", "list the dirty bitmaps of an image"),
     "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
@@ -43,12 +53,7 @@ EXIT_BY_SIGNAL = 128
 EXIT_INTERRUPTED = EXIT_BY_SIGNAL + signal.SIGINT
 EXIT_BROKEN_PIPE = 141
 
-# fmt: off
-_NOT_YET = frozenset((
-    "amend", "bench", "bitmap", "check", "commit", "compare", "dd", "measure", "rebase", "resize",
-    "snapshot",
-))
-# fmt: on
+_NOT_YET = frozenset(("bench",))
 
 _ABOUT = """\
 Read, write and convert qcow2 disk images with QEMU's legacy AES encryption, in the words of
@@ -75,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         abandon_output()
         return EXIT_BROKEN_PIPE
+    except CommandError as error:
+        return _fail(_message(error, words), error.status)
     except Qcow2CryptError as error:
         return _fail(_message(error, words), EXIT_ERROR)
     except Exception as error:  # noqa: BLE001 - a fault of ours: one line, no traceback
@@ -126,7 +133,9 @@ def _run(words: list[str]) -> int:
     if command not in COMMANDS:
         raise UsageError(f"there is no command '{printable(command)}': {', '.join(COMMANDS)}")
     module = import_module(COMMANDS[command][0])
-    arguments = parse(module.OPTIONS, words[1:], command=command)
+    # A size may begin with "-", as an option does: who takes one says so.
+    arrange = getattr(module, "arrange", list)
+    arguments = parse(module.OPTIONS, arrange(words[1:]), command=command)
     if arguments.flag("help"):
         Console().out(help_text(module.OPTIONS, module.USAGE, module.ABOUT))
         return 0

@@ -126,10 +126,17 @@ def test_no_layer_of_the_source_is_overwritten(chain: Path, run: Run) -> None:
     assert Path("base").read_bytes() == before
 
 
-def test_a_target_that_would_lose_its_backing_file(chain: Path, run: Run) -> None:
-    overlay(chain / "target", "base", backing_format="raw")
+def test_a_target_keeps_its_backing_file(chain: Path, run: Run) -> None:
+    overlay(chain / "target", "low", backing_format="qcow2", size=2 * SIZE)
+    words = ["convert", "-q", "-n", "-O", "qcow2", "-f", "raw", "base", "target"]
     before = Path("target").read_bytes()
-    done = run("convert", "-q", "-n", "-O", "qcow2", "-f", "raw", "base", "target")
+    done = run(*words)  # what lies under the target is encrypted, too
     assert done.status == 1
-    assert "writing into an image that has a backing file" in done.err
+    assert "backing file 'low' needs a passphrase" in done.err
     assert Path("target").read_bytes() == before
+    assert run(*words, "--layer-secret-file", "low=key1").status == 0
+    assert qcow2crypt.info("target").backing_file == "low"
+    with qcow2crypt.open("target", secrets={"low": "alpha"}) as image:
+        assert image.size == 2 * SIZE
+        assert image.pread(SIZE, 0) == Path("base").read_bytes()
+        assert image.pread(SIZE, SIZE) == bytes(SIZE)

@@ -32,14 +32,21 @@ LAYERS = (
     Layer("crypt", ("crypt.*",), ("words", "reference", "engines")),
     # Each answers one small question, and knows no format and no cipher.
     Layer("helpers", ("secret", "zeros"), ("words",)),
-    Layer("files", ("image.hostfile", "targetfile"), ("words",)),
+    Layer(
+        "files",
+        ("image.hostfile", "image.filecalls", "image.locks", "targetfile", "filecopy"),
+        ("words",),
+    ),
     # Pure: bytes in, value out.  No file, no key.
     Layer(
         "layouts",
         (
-            *("image.base", "image.info", "image.qcow1", "image.luks1"),
+            *("image.base", "image.extents", "image.info", "image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
-            *("image.qcow2.options", "image.qcow2.compressed"),
+            *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),
+            *("image.qcow2.fresh_header", "image.qcow2.fresh_l2"),
+            *("image.qcow2.subclusters", "image.qcow2.wrong_iv"),
+            *("image.qcow2.refcountblock", "image.qcow2.counts", "image.qcow2.findings"),
         ),
         ("words",),
     ),
@@ -48,7 +55,16 @@ LAYERS = (
         "tables",
         (
             *("image.probe", "image.qcow2.structure", "image.qcow2.snapshots"),
-            *("image.qcow2.mapping", "image.qcow2.allocator"),
+            *("image.qcow1.structure", "image.qcow1.mapping"),
+            *("image.qcow2.mapping", "image.qcow2.tables", "image.qcow2.allocator"),
+            *("image.qcow2.preallocation", "image.qcow2.fresh_refcounts"),
+            *("image.qcow2.switch", "image.qcow2.stored", "image.qcow2.copied"),
+            *("image.qcow2.census", "image.qcow2.census_l2", "image.qcow2.census_tables"),
+            *("image.qcow2.references", "image.qcow2.bulk", "image.qcow2.snapshottable"),
+            *("image.qcow2.snapshotting", "image.qcow2.headercluster", "image.qcow2.versions"),
+            *("image.qcow2.editable", "image.qcow2.protected", "image.qcow2.refcounts"),
+            *("image.qcow2.metadata", "image.qcow2.zeroing", "image.qcow2.reserving"),
+            "image.qcow2.bitmapguard",
         ),
         ("words", "layouts", "files"),
     ),
@@ -59,14 +75,23 @@ LAYERS = (
     ),
     Layer(
         "tasks",
-        ("conversion", "creation", "plausible"),
+        (
+            *("comparison", "conversion", "copying", "creation", "filling", "measuring"),
+            *("committing", "resizing", "plausible", "refilling"),
+        ),
         ("words", "crypt", "helpers", "files", "layouts", "images"),
+    ),
+    # Of the metadata, not of the guest's disk alone.
+    Layer(
+        "table tasks",
+        ("amending", "checking", "rebasing"),
+        ("words", "layouts", "files", "tables", "images"),
     ),
     # What `import qcow2crypt` offers.
     Layer(
         "front door",
         ("__init__",),
-        ("words", "engines", "crypt", "layouts", "images", "tasks"),
+        ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks"),
     ),
     # Programs for people.  Nobody imports them.
     Layer(
@@ -74,7 +99,7 @@ LAYERS = (
         ("cli.*", "__main__", "demo"),
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
-            *("images", "tasks"),
+            *("images", "tasks", "table tasks"),
         ),
     ),
 )

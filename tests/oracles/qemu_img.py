@@ -147,6 +147,10 @@ class QemuImg:
             self.io, *disk.secret("old"), *script, *self._opts(disk), check=check
         ).stdout
 
+    def run_io(self, *args: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run qemu-io with words of its own; look at the exit status."""
+        return self._run(self.io, *args, check=False)
+
     def _opts(self, disk: Disk) -> list[str]:
         return ["--image-opts", disk.options("old")]
 
