@@ -6,15 +6,14 @@ The copying itself is in ``filling``.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from qcow2crypt.creation import DiskWriter, Target, TargetFormat, TargetOptions, disk_writer
-from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
+from qcow2crypt.creation import Target, TargetFormat, TargetOptions, disk_writer
+from qcow2crypt.errors import ArgumentError
 from qcow2crypt.filling import Filler, Progress
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
 from qcow2crypt.image.base import Image
@@ -22,9 +21,8 @@ from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
-from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.refilling import Existing, layers_of, refill, refuse_source
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.units import SECTOR_SIZE
@@ -71,8 +69,10 @@ def convert(
     ``secrets`` opens it by file name, if it is not a layer of the source.
 
     With ``into_existing`` the target is an image that exists: its format must be
-    ``target_format``, its size and options are kept (``options`` must be None), and what lies
-    behind the end of a smaller source keeps its content.  ``target_secret`` opens it.
+    ``target_format``, its size, options, snapshots, backing file and data file are kept
+    (``options`` must be None), and what lies behind the end of a smaller source keeps its
+    content.  ``target_secret`` opens it, ``secrets`` its backing files by file name, and
+    ``external`` is the policy for these, too.
 
     Raises what ``open`` raises, and ArgumentError, SecretError, TargetError.
     """
@@ -98,6 +98,7 @@ def convert(
             progress=progress,
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
+            existing=Existing(external=external),
         )
 
 
@@ -114,25 +115,28 @@ def convert_images(
     progress: Progress | None = None,
     compress: bool = False,
     backing_secret: LayerSecret | None = None,
+    existing: Existing | None = None,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
-    ``backing_secret`` gives passphrases for a backing file of the target.
+    ``backing_secret`` gives passphrases for backing files of the target, ``existing`` tells more
+    of a target that exists.
     """
     if sparse_size < 0 or sparse_size % SECTOR_SIZE:
         raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
-    if into_existing and (options is not None or compress):
-        raise ArgumentError("an existing target keeps its own options, and is not compressed")
+    if into_existing and options is not None:
+        raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
     filler = Filler(sparse_size, progress, size)
     with ExitStack() as stack:
         file = stack.enter_context(TargetFile(target))
         for image in images:
-            _refuse_source(image, file)
+            refuse_source(image, file)
         if into_existing:
-            existing, secret = _open_existing(target, file, target_format, target_secret, engine)
-            stack.enter_context(existing)
-            _fill_existing(filler, images, existing, file, secret=secret, engine=engine)
+            given = existing or Existing()
+            secret_for = backing_secret or secrets_by_layer(None, None)
+            what = replace(given, format=target_format, secret=target_secret, compress=compress)
+            refill(filler, images, file, replace(what, engine=engine, secret_for=secret_for))
         else:
             backing = None
             if isinstance(options, Qcow2Options) and options.backing_file is not None:
@@ -150,44 +154,14 @@ def convert_images(
                 keep_zeros=not sparse_size,
             )
             for image, companion in itertools.product(images, file.companions):
-                _refuse_source(image, companion)
+                refuse_source(image, companion)
             if backing is None or not isinstance(options, Qcow2Options):
-                _copy_all(filler, images, writer)
+                filler.copy_all(images, writer)
             else:
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
         file.commit()
     return ConvertResult(size, filler.stored)
-
-
-def _copy_all(filler: Filler, images: Sequence[Image], writer: DiskWriter) -> None:
-    end = 0
-    for image in images:
-        filler.copy(image, writer, to=end)
-        end += image.size
-
-
-def _layers(image: Image) -> Iterator[Image]:
-    layer: Image | None = image
-    while layer is not None:
-        yield layer
-        layer = layer.backing
-
-
-def _refuse_source(image: Image, file: TargetFile) -> None:
-    """No file that is read may be replaced.  Raises TargetError."""
-    identity = file.identity()
-    if identity is None:
-        return
-    for layer in _layers(image):
-        if layer.identity() == identity:
-            what = "source and target are" if layer is image else "backing file and target are"
-            raise TargetError(f"{what} the same file: '{file.name}'. Give the target another name")
-        if isinstance(layer, Qcow2Image) and layer.data_file.identity() == identity:
-            raise TargetError(
-                f"the target '{file.name}' is the data file of '{layer.name}'. Give the target "
-                "another name"
-            )
 
 
 def _backing(
@@ -210,73 +184,8 @@ def _backing(
         status = os.stat(path)
     except OSError:
         status = None
-    for layer in _layers(images[0]):
+    for layer in layers_of(images[0]):
         same = status is not None and layer.identity() == (status.st_dev, status.st_ino)
         if same and layer is not images[0] and layer.format == options.backing_format:
             return layer
     return stack.enter_context(open_layers(path, secret_for, options=said, reading=AS_IT_IS))
-
-
-def _open_existing(
-    target: Target,
-    file: TargetFile,
-    target_format: TargetFormat,
-    secret: Secret,
-    engine: str | None,
-) -> tuple[Image, Secret]:
-    if callable(secret):
-        # It opens the old image and encrypts the new one: nobody should be asked twice.
-        secret = functools.cache(secret)
-    file.lock()
-    # The lock of the target is held already, for writing, and would exclude this reader.
-    image = open_image(target, secret=secret, format=target_format, engine=engine, force_share=True)
-    return image, secret
-
-
-def _fill_existing(
-    filler: Filler,
-    images: Sequence[Image],
-    existing: Image,
-    file: TargetFile,
-    *,
-    secret: Secret,
-    engine: str | None,
-) -> None:
-    """Write a file that is to replace ``existing``: the new content, then its own old rest."""
-    size = filler.total
-    if existing.size < size:
-        raise TargetError(
-            f"'{file.name}' is too small: its disk has {existing.size} bytes, the source {size}"
-        )
-    filler.total = existing.size
-    options: Qcow2Options | None = None
-    if isinstance(existing, Qcow2Image):
-        options = _options_of(existing)
-    # QEMU ignores a passphrase for an image that is not encrypted; so do we.
-    secret = secret if options is not None and options.encryption else None
-    target_format: TargetFormat = "raw" if options is None else "qcow2"
-    writer = disk_writer(file, existing.size, target_format, options, secret=secret, engine=engine)
-    _copy_all(filler, images, writer)
-    filler.copy(existing, writer, size)
-    writer.finish()
-    if isinstance(existing, RawImage) and size < existing.size:
-        # Its last part sector was not written: as with qemu-img, it stays a part of one.
-        file.truncate(existing.host_file.size)
-
-
-def _options_of(existing: Qcow2Image) -> Qcow2Options:
-    """The options that make an image like this one.  Refuses what would be lost."""
-    structure = existing.structure
-    header = structure.header
-    lost = {
-        "snapshots": bool(header.nb_snapshots),
-        "bitmaps": structure.bitmaps is not None,
-        "a backing file": structure.backing_file is not None,
-        "an external data file": structure.data_file is not None,
-    }
-    for what, present in lost.items():
-        if present:
-            raise UnsupportedFeatureError(
-                f"writing into an image that has {what}", f"'{existing.name}'; make a new target"
-            )
-    return Qcow2Options.like(header)

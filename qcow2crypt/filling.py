@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,7 +31,7 @@ class Filler:
     """
 
     def __init__(self, sparse_size: int, progress: Progress | None, total: int) -> None:
-        self._sparse_size = sparse_size
+        self.sparse_size = sparse_size
         self._progress = progress
         self.total = total
         self.stored = 0
@@ -47,10 +47,17 @@ class Filler:
                 image.preadinto(buffer, offset)
                 target = GuestOffset(to + offset)
                 with memoryview(buffer) as view:
-                    for first, end in data_runs(buffer, target, self._sparse_size):
+                    for first, end in data_runs(buffer, target, self.sparse_size):
                         writer.write(GuestOffset(target + first), view[first:end])
                         self.stored += end - first
             self.tell(to + offset + length)
+
+    def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
+        """Copy several images, one behind the other."""
+        end = 0
+        for image in images:
+            self.copy(image, writer, to=end)
+            end += image.size
 
     def copy_changes(self, image: Image, writer: DiskWriter, backing: Image, unit: int) -> None:
         """Store what differs from ``backing``, in whole units of ``unit`` bytes.
@@ -70,6 +77,30 @@ class Filler:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
             self.tell(end)
 
+    def copy_differences(self, image: Image, writer: DiskWriter, disk: Image, unit: int) -> None:
+        """Store what differs from ``disk``, which ``writer`` writes to, in units as above.
+
+        Where both have one backing file, what neither of them holds itself is not looked at.
+        """
+        shared = image.backing is not None and _is_same(disk.backing, image.backing)
+        self.tell(0)
+        for extent in image.own_extents() if shared else image.extents():
+            start, end = extent.guest_offset, extent.guest_offset + extent.length
+            ranges = [(int(start), int(end))]
+            if shared and extent.kind is ExtentKind.UNALLOCATED:
+                ranges = [
+                    (own.guest_offset, own.guest_offset + own.length)
+                    for own in disk.own_extents(start, extent.length)
+                    if own.kind is not ExtentKind.UNALLOCATED
+                ]
+            for first, last in ranges:
+                for offset in range(first, last, _PIECE):
+                    length = min(_PIECE, last - offset)
+                    new, old = image.pread(length, offset), disk.pread(length, offset)
+                    if new != old:
+                        self._store_changes(writer, offset, Changes(new, old, offset, unit))
+            self.tell(end)
+
     def _store_changes(self, writer: DiskWriter, start: int, changes: Changes) -> None:
         for action, first, end in changes.runs():
             position = GuestOffset(start + first)
@@ -82,7 +113,7 @@ class Filler:
     def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
         """Ranges of at most one piece, and whether to skip them because they read as zeros."""
         for extent in image.extents(start):
-            if extent.reads_as_zero and self._sparse_size:
+            if extent.reads_as_zero and self.sparse_size:
                 yield extent.guest_offset, extent.length, True
                 continue
             for first, end in _requests(image, extent):

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from qcow2crypt.errors import ArgumentError, TargetError
+from qcow2crypt.filecopy import copy_file
 from qcow2crypt.units import ReadBuffer
 
 PART_SUFFIX = ".qcow2crypt-part"
@@ -135,6 +136,28 @@ class TargetFile:
                     raise
         self._lock_is_taken = True
 
+    @property
+    def folder(self) -> str:
+        """Where the target lies."""
+        return os.path.dirname(self._path)
+
+    @property
+    def part(self) -> str:
+        """The name of the unfinished file, for who changes a copy of the old one in place."""
+        return self._part
+
+    def copy_old(self) -> None:
+        """Begin with the bytes of the file that is to be replaced.  Its holes stay holes."""
+        self.lock()
+        try:
+            fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            try:
+                copy_file(fd, self._fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._fail("copy", error)
+
     def _unlock(self) -> None:
         fd, self._old_fd = self._old_fd, None
         if fd is not None:
@@ -190,21 +213,70 @@ class TargetFile:
             offset += piece
 
     def commit(self) -> None:
-        """Sync, rename over the target, sync the folder."""
+        """Sync, rename over the target, sync the folder; companions are renamed just before.
+
+        When that fails, what stood under the names of the companions comes back.
+        """
         self.lock()
-        while self._companions:
-            self._companions[0].commit()
-            del self._companions[0]
+        for file in (*self._companions, self):
+            file.settle()
+        kept: list[tuple[TargetFile, str]] = []
+        try:
+            for companion in self._companions:
+                kept.append((companion, companion.keep_old()))
+                companion.take_over()
+            self.take_over()
+        except BaseException:
+            for companion, old in kept:
+                companion.bring_back(old)
+            raise
+        for _, old in kept:
+            with contextlib.suppress(OSError):
+                os.unlink(old)
+        folders = {file.folder for file in (*self._companions, self)}
+        self.close()
+        for folder in folders:
+            _sync_folder(folder)
+
+    def settle(self) -> None:
+        """Put all that was written on the disk; nothing is written after that."""
+        self.lock()
         try:
             os.fsync(self._fd)
             os.close(self._fd)
             self._fd = -1
+        except OSError as error:
+            self._fail("finish", error)
+
+    def take_over(self) -> None:
+        """Rename the finished file over the target."""
+        try:
             os.replace(self._part, self._path)
         except OSError as error:
             self._fail("finish", error)
         self._part = ""
-        self.close()
-        _sync_folder(os.path.dirname(self._path))
+
+    def keep_old(self) -> str:
+        """Give the old file a second name, where the file system has such.
+
+        Gives that name, or "" if there is no old file.
+        """
+        if self.identity() is None:
+            return ""
+        name = f"{self._part.removesuffix(PART_SUFFIX)}-old{PART_SUFFIX}"
+        with contextlib.suppress(OSError):
+            os.link(self._path, name)
+        return name
+
+    def bring_back(self, old: str) -> None:
+        """Undo ``take_over``, if it happened."""
+        with contextlib.suppress(OSError):
+            if not self._part and old:
+                os.replace(old, self._path)
+            elif old:
+                os.unlink(old)
+            elif not self._part:
+                os.unlink(self._path)
 
     def close(self) -> None:
         """Remove the unfinished file, unless it was committed; let go of the old one."""

@@ -46,6 +46,7 @@ from qcow2crypt.cli.targets import (
     with_old_encryption,
 )
 from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.image.names import LayerOptions
 
 if TYPE_CHECKING:
     from qcow2crypt import Image
@@ -89,7 +90,7 @@ OPTIONS = (
     QUIET,
     OLD_ENCRYPTION,
     FORCE_SHARE,
-    Option("n", "n", about="TARGET exists: keep its size and options, replace its content"),
+    Option("n", "n", about="TARGET exists: replace its content, keep all else that it has"),
     Option("target-image-opts", name="target-image-opts", about="as --image-opts, with -n"),
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     Option("m", "m", metavar="N", about="no effect on the result: how many requests QEMU runs"),
@@ -103,7 +104,12 @@ OPTIONS = (
         metavar="SNAPSHOT",
         about="an internal snapshot: id, name, snapshot.id=ID or snapshot.name=NAME",
     ),
-    Option("B", "B", metavar="FILE", about="TARGET gets this backing file, and what differs"),
+    Option(
+        "B",
+        "B",
+        metavar="FILE",
+        about="TARGET gets (with -n: has) this backing file, and what differs",
+    ),
     Option("b", "b", metavar="FILE", about="old word for -B"),
     Option("F", "F", metavar="FMT", about="the format of the backing file; -B needs it"),
     HELP,
@@ -130,10 +136,18 @@ def run(arguments: Arguments, console: Console) -> int:
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
     if arguments.flag("n"):
-        target = _existing_target(target_text, arguments, objects, console)
+        target, options = _existing_target(target_text, arguments, objects, console)
     else:
-        target = _new_target(target_text, arguments, objects, console)
+        target, options = _new_target(target_text, arguments, objects, console), LayerOptions()
     from qcow2crypt.conversion import convert_images
+    from qcow2crypt.refilling import Existing
+
+    base = arguments.last("B") or arguments.last("b")
+    existing = Existing(
+        options,
+        external_of(arguments),
+        None if base is None else (base, arguments.last("F")),
+    )
 
     with ExitStack() as stack:
         images = [
@@ -154,6 +168,7 @@ def run(arguments: Arguments, console: Console) -> int:
                 progress=report,
                 compress=arguments.flag("c"),
                 backing_secret=backing,
+                existing=existing,
             )
     return 0
 
@@ -212,17 +227,17 @@ def _new_target(
 
 def _existing_target(
     text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
-) -> TargetImage:
-    """A target that exists (-n), from its own options or -O."""
+) -> tuple[TargetImage, LayerOptions]:
+    """A target that exists (-n), from its own options or -O; and what is said of its layers."""
     if arguments.flag("o") or arguments.flag("e"):
         raise CommandError("-o has no effect on an image that exists (-n): leave it out")
-    if arguments.flag("B") or arguments.flag("b") or arguments.flag("F"):
+    has_base = arguments.flag("B") or arguments.flag("b")
+    if arguments.flag("F") and not has_base:
+        raise CommandError("-F is the format of the backing file that -B names: add -B")
+    if has_base and arguments.flag("target-is-zero"):
         raise CommandError(
-            "-B with -n: writing into an image with a backing file is not supported yet; make a "
-            "new target"
+            "--target-is-zero cannot be: with -B the target shows what its backing file has"
         )
-    if arguments.flag("c"):
-        raise CommandError("-c: compressing into an image that exists is not supported yet")
     image_opts = arguments.flag("target-image-opts")
     given_format = arguments.last("O")
     name = name_image(
@@ -247,7 +262,7 @@ def _existing_target(
     format_name = check_format(name.format or about.format, what="the target's format")
     if not image_opts:
         warn_if_name_misleads(name.path, given_format, console)
-    return TargetImage(name.path, format_name, None, secret)
+    return TargetImage(name.path, format_name, None, secret), name.options
 
 
 def _names(arguments: Arguments) -> tuple[tuple[str, ...], str]:
