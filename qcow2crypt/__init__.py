@@ -19,13 +19,6 @@ from qcow2crypt._version import __version__
 
 if TYPE_CHECKING:
     from qcow2crypt import engines, errors
-    from qcow2crypt.amending import amend
-    from qcow2crypt.checking import CheckResult, check
-    from qcow2crypt.committing import commit
-    from qcow2crypt.comparison import Comparison, compare
-    from qcow2crypt.conversion import ConvertResult, convert
-    from qcow2crypt.copying import copy_range
-    from qcow2crypt.creation import create
     from qcow2crypt.crypt.cipher import SectorCipher
     from qcow2crypt.image import open_image as open  # noqa: A004 - qcow2crypt.open is the name
     from qcow2crypt.image.base import Extent, ExtentKind, Image
@@ -34,9 +27,16 @@ if TYPE_CHECKING:
     from qcow2crypt.image.info import ImageInfo
     from qcow2crypt.image.qcow2.options import Qcow2Options
     from qcow2crypt.image.rawoptions import RawOptions
-    from qcow2crypt.measuring import Measurement, measure
-    from qcow2crypt.rebasing import rebase, set_backing
-    from qcow2crypt.resizing import resize
+    from qcow2crypt.tasks.amending import amend
+    from qcow2crypt.tasks.checking import CheckResult, check
+    from qcow2crypt.tasks.committing import commit
+    from qcow2crypt.tasks.comparison import Comparison, compare
+    from qcow2crypt.tasks.conversion import ConvertResult, convert
+    from qcow2crypt.tasks.copying import copy_range
+    from qcow2crypt.tasks.creation import create
+    from qcow2crypt.tasks.measuring import Measurement, measure
+    from qcow2crypt.tasks.rebasing import rebase, set_backing
+    from qcow2crypt.tasks.resizing import resize
 
 __all__ = [
     "CheckResult",
@@ -70,33 +70,33 @@ __all__ = [
 ]
 
 _PLACES = {
-    "CheckResult": ("checking", "CheckResult"),
-    "Comparison": ("comparison", "Comparison"),
-    "ConvertResult": ("conversion", "ConvertResult"),
+    "CheckResult": ("tasks.checking", "CheckResult"),
+    "Comparison": ("tasks.comparison", "Comparison"),
+    "ConvertResult": ("tasks.conversion", "ConvertResult"),
     "Extent": ("image.base", "Extent"),
     "ExtentKind": ("image.base", "ExtentKind"),
     "Image": ("image.base", "Image"),
     "ImageInfo": ("image.info", "ImageInfo"),
-    "Measurement": ("measuring", "Measurement"),
+    "Measurement": ("tasks.measuring", "Measurement"),
     "Qcow2Options": ("image.qcow2.options", "Qcow2Options"),
     "RawOptions": ("image.rawoptions", "RawOptions"),
     "SectorCipher": ("crypt.cipher", "SectorCipher"),
-    "amend": ("amending", "amend"),
-    "check": ("checking", "check"),
-    "commit": ("committing", "commit"),
-    "compare": ("comparison", "compare"),
-    "convert": ("conversion", "convert"),
-    "copy_range": ("copying", "copy_range"),
-    "create": ("creation", "create"),
+    "amend": ("tasks.amending", "amend"),
+    "check": ("tasks.checking", "check"),
+    "commit": ("tasks.committing", "commit"),
+    "compare": ("tasks.comparison", "compare"),
+    "convert": ("tasks.conversion", "convert"),
+    "copy_range": ("tasks.copying", "copy_range"),
+    "create": ("tasks.creation", "create"),
     "engines": ("engines", None),
     "errors": ("errors", None),
     "info": ("image.describe", "describe"),
     "info_chain": ("image.describechain", "describe_chain"),
-    "measure": ("measuring", "measure"),
+    "measure": ("tasks.measuring", "measure"),
     "open": ("image", "open_image"),
-    "rebase": ("rebasing", "rebase"),
-    "resize": ("resizing", "resize"),
-    "set_backing": ("rebasing", "set_backing"),
+    "rebase": ("tasks.rebasing", "rebase"),
+    "resize": ("tasks.resizing", "resize"),
+    "set_backing": ("tasks.rebasing", "set_backing"),
 }
 
 

@@ -80,10 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         abandon_output()
         return EXIT_BROKEN_PIPE
-    except CommandError as error:
-        return _fail(_message(error, words), error.status)
     except Qcow2CryptError as error:
-        return _fail(_message(error, words), EXIT_ERROR)
+        wanted = error.status if isinstance(error, CommandError) else EXIT_ERROR
+        return _fail(_message(error, words), wanted)
     except Exception as error:  # noqa: BLE001 - a fault of ours: one line, no traceback
         return _fail(_fault(error), EXIT_ERROR)
     return status

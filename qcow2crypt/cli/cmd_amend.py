@@ -85,7 +85,7 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    from qcow2crypt.amending import amend
+    from qcow2crypt.tasks.amending import amend
 
     version = _version(given.get("compat"))
     lazy = given.get("lazy_refcounts")

@@ -29,9 +29,9 @@ from qcow2crypt.cli.sources import check_cache
 from qcow2crypt.cli.terminal import Console, printable, write_line
 
 if TYPE_CHECKING:
-    from qcow2crypt.checking import CheckResult, SuspectSector
-    from qcow2crypt.image.qcow2.findings import Finding
-    from qcow2crypt.image.qcow2.rebuild import RepairKind
+    from qcow2crypt.image.qcow2.check.findings import Finding
+    from qcow2crypt.image.qcow2.check.rebuild import RepairKind
+    from qcow2crypt.tasks.checking import CheckResult, SuspectSector
 
 USAGE = "qcow2crypt check [options] FILE"
 ABOUT = """\
@@ -114,7 +114,7 @@ def _repair(arguments: Arguments) -> RepairKind | None:
 
 def _check(name: ImageName, arguments: Arguments, repair: RepairKind | None) -> CheckResult:
     import qcow2crypt
-    from qcow2crypt.checking import can_check, check
+    from qcow2crypt.tasks.checking import can_check, check
 
     if not can_check(name.path, name.format):
         with exit_status(_NOT_SUPPORTED):
@@ -147,8 +147,8 @@ class _Printer:
 def _suspects(
     name: ImageName, arguments: Arguments, objects: dict[str, SecretObject], console: Console
 ) -> list[SuspectSector]:
-    from qcow2crypt.checking import wrong_iv_suspects
     from qcow2crypt.image.qcow2.reader import Qcow2Image
+    from qcow2crypt.tasks.checking import wrong_iv_suspects
 
     # The backing file has its own sectors, and is checked as an image of its own.
     alone = replace(name, options=replace(name.options, format="qcow2", no_backing=True))

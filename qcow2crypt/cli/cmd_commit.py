@@ -63,7 +63,7 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    from qcow2crypt.committing import commit_layers, is_base
+    from qcow2crypt.tasks.committing import commit_layers, is_base
 
     base = arguments.last("b")
     keep = arguments.flag("d") or base is not None

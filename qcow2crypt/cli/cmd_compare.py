@@ -30,7 +30,7 @@ from qcow2crypt.errors import ComparisonError
 from qcow2crypt.units import SECTOR_SIZE, align_down
 
 if TYPE_CHECKING:
-    from qcow2crypt.comparison import Comparison
+    from qcow2crypt.tasks.comparison import Comparison
 
 USAGE = "qcow2crypt compare [options] FILE1 FILE2"
 ABOUT = """\
@@ -85,7 +85,7 @@ def run(arguments: Arguments, console: Console) -> int:
                     (arguments.operands[1], "F", "second-secret"),
                 )
             )
-        from qcow2crypt.comparison import compare
+        from qcow2crypt.tasks.comparison import compare
 
         try:
             with progress(mode, "compare") as report:

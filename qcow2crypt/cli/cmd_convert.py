@@ -139,8 +139,8 @@ def run(arguments: Arguments, console: Console) -> int:
         target, options = _existing_target(target_text, arguments, objects, console)
     else:
         target, options = _new_target(target_text, arguments, objects, console), LayerOptions()
-    from qcow2crypt.conversion import convert_images
-    from qcow2crypt.refilling import Existing
+    from qcow2crypt.tasks.conversion import convert_images
+    from qcow2crypt.tasks.refilling import Existing
 
     base = arguments.last("B") or arguments.last("b")
     existing = Existing(
@@ -278,7 +278,7 @@ def _look_at_source(image: Image, console: Console) -> None:
     What reading raises is left to the conversion, which says where.
     """
     from qcow2crypt.errors import Qcow2CryptError
-    from qcow2crypt.plausible import look_at
+    from qcow2crypt.tasks.plausible import look_at
 
     if console.quiet or image.info().encryption is None:
         return

@@ -119,7 +119,7 @@ def _looked_up(path: str, size: int | None, wanted: CreateOptions, arguments: Ar
     """Look at the backing file, which may give the size.  Raises CommandError, and what opening
     raises.
     """
-    from qcow2crypt.creation import backing_size
+    from qcow2crypt.tasks.creation import backing_size
 
     if wanted.backing is not None:
         name, image_format = wanted.backing

@@ -74,7 +74,7 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    from qcow2crypt.rebasing import rebase, set_backing
+    from qcow2crypt.tasks.rebasing import rebase, set_backing
 
     if base and not base_format:
         raise CommandError(f"-F must name the format of the backing file '{printable(base)}'")

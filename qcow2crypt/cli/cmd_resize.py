@@ -25,7 +25,7 @@ from qcow2crypt.cli.terminal import Console, printable
 from qcow2crypt.units import SECTOR_SIZE, align_up
 
 if TYPE_CHECKING:
-    from qcow2crypt.resizing import Preallocation
+    from qcow2crypt.tasks.resizing import Preallocation
 
 USAGE = "qcow2crypt resize [options] FILE [+|-]SIZE"
 ABOUT = """\
@@ -89,7 +89,7 @@ def run(arguments: Arguments, console: Console) -> int:
             )
         if size <= image.size and mode != "off":
             raise CommandError("--preallocation is for images that grow")
-        from qcow2crypt.resizing import resize
+        from qcow2crypt.tasks.resizing import resize
 
         resize(image, size, preallocation=mode)
     if not console.quiet:

@@ -17,7 +17,7 @@ from qcow2crypt.cli.terminal import printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
-    from qcow2crypt.creation import TargetFormat, TargetOptions
+    from qcow2crypt.tasks.creation import TargetFormat, TargetOptions
 
 _UINT64_MAX = 2**64 - 1
 

@@ -18,7 +18,7 @@ from qcow2crypt.image import names, qemujson
 from qcow2crypt.image.names import LayerOptions
 
 if TYPE_CHECKING:
-    from qcow2crypt.creation import TargetFormat
+    from qcow2crypt.tasks.creation import TargetFormat
 
 FORMATS = ("qcow2", "raw")
 """The formats that this package writes, in qemu-img's words."""

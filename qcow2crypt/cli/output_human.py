@@ -18,7 +18,7 @@ from qcow2crypt.cli.terminal import printable
 from qcow2crypt.engines import EngineStatus, KernelStatus, Status
 
 if TYPE_CHECKING:
-    from qcow2crypt.checking import CheckResult
+    from qcow2crypt.tasks.checking import CheckResult
 
 
 def info_lines(info: Mapping[str, Any]) -> Iterator[str]:
@@ -142,7 +142,8 @@ def map_lines(entries: Iterable[MapEntry], names: Sequence[str]) -> Iterator[str
             continue
         note = " (encrypted)" if entry.encrypted else " (compressed)" if entry.compressed else ""
         where = "-" if entry.host_offset is None else _hex(entry.host_offset)
-        yield f"{_hex(entry.start):<16}{_hex(entry.length):<16}{where:<16}{shown[entry.depth]}{note}"
+        place = f"{_hex(entry.start):<16}{_hex(entry.length):<16}{where:<16}"
+        yield f"{place}{shown[entry.depth]}{note}"
 
 
 def check_lines(result: CheckResult) -> Iterator[str]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.cli.mapping import MapEntry
 from qcow2crypt.engines import Status
-from qcow2crypt.measuring import Measurement
+from qcow2crypt.tasks.measuring import Measurement
 
 if TYPE_CHECKING:
-    from qcow2crypt.checking import CheckResult, SuspectSector
+    from qcow2crypt.tasks.checking import CheckResult, SuspectSector
 
 
 def info_json(description: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -24,7 +24,7 @@ from qcow2crypt.cli.terminal import Console, printable
 from qcow2crypt.image.names import path_beside
 
 if TYPE_CHECKING:
-    from qcow2crypt.creation import TargetFormat, TargetOptions
+    from qcow2crypt.tasks.creation import TargetFormat, TargetOptions
 
 OLD_ENCRYPTION = Option("e", "e", about="old word for -o encrypt.format=aes")
 CREATE_OPTIONS = Option("o", "o", metavar="OPTIONS", about="what the new image is like; -o help")

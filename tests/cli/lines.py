@@ -299,7 +299,7 @@ ONLY_QEMU_IMG = {
     "convert -r 1M disk.raw a": "limiting the rate",
     "convert -C disk.raw a": "copying inside the storage",
     "convert --salvage disk.raw a": "past errors",
-    "convert -n -O qcow2 -B disk.raw -F raw disk.raw plain.qcow2": "a backing file is not",
+    "convert -n -O qcow2 -B disk.raw -F raw disk.raw plain.qcow2": "has no backing file",
     "convert --image-opts driver=raw,offset=512,file.filename=disk.raw a": "a part of a raw file",
 }
 """qemu-img does it, we say that we do not yet."""

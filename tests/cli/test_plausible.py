@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import qcow2crypt
 from qcow2crypt.image.base import Extent, ExtentKind
-from qcow2crypt.plausible import HEAD_LENGTH, Look, find_signature, is_fill, is_noise, look_at
+from qcow2crypt.tasks.plausible import HEAD_LENGTH, Look, find_signature, is_fill, is_noise, look_at
 from qcow2crypt.units import GuestOffset
 
 SIGNATURES = [
@@ -130,7 +130,7 @@ class Mixed(qcow2crypt.Image):
     format = "qcow2"
     name = "mixed"
 
-    def extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+    def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         del start, length
         yield Extent(ExtentKind.COMPRESSED, GuestOffset(0), 65536)
         yield Extent(ExtentKind.UNALLOCATED, GuestOffset(65536), 65536)

@@ -5,7 +5,7 @@ What they should be was seen on files of qemu-img: see test_convert_sources.
 
 from __future__ import annotations
 
-from qcow2crypt.image.qcow2.allocator import Allocator
+from qcow2crypt.image.qcow2.fresh.allocator import Allocator
 
 CLUSTER_SIZE = 512
 PER_BLOCK = CLUSTER_SIZE // 2  # refcounts of two bytes

@@ -15,8 +15,8 @@ import pytest
 from oracles.qemu_img import Disk, QemuImg
 from support.damaged import Surgeon, random_image
 
-from qcow2crypt.checking import CheckResult, check
 from qcow2crypt.errors import Qcow2CryptError
+from qcow2crypt.tasks.checking import CheckResult, check
 
 IMAGES = 24
 DAMAGES = 10

@@ -19,7 +19,7 @@ from support.recording import Event, RecordingFile
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.editor import Qcow2Editor
+from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
 SECTOR = 512
 PASSPHRASE = "hunter2"

@@ -22,7 +22,7 @@ from support.layered import LayeredDisk
 
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.editor import Qcow2Editor
+from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
 

@@ -17,7 +17,7 @@ import qcow2crypt
 from qcow2crypt.errors import FormatError, MappingError, ReadOnlyError, UnsupportedFeatureError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.editor import Qcow2Editor
+from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
 KEY_A, KEY_B = "passphrase A", "passphrase B"
 KB, MB = 1 << 10, 1 << 20

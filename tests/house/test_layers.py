@@ -133,7 +133,7 @@ def test_the_table_for_people_has_the_same_rows() -> None:
         ("reference.aes", "Crypto", False),
         ("image.qcow2.header", "qcow2crypt.crypt", False),
         ("image.qcow2.mapping", "qcow2crypt.secret", False),
-        ("conversion", "qcow2crypt.cli", False),
+        ("tasks.conversion", "qcow2crypt.cli", False),
         ("errors", "qcow2crypt", False),
     ],
 )

@@ -25,7 +25,7 @@ from support.differential import EXHAUSTIVE
 from support.recording import Flush, Journal, RecordingFile
 
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.editor import Qcow2Editor
+from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.header import INCOMPAT_DIRTY
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 

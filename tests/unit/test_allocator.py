@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcow2crypt.image.qcow2.allocator import Allocator, ClusterRange
+from qcow2crypt.image.qcow2.fresh.allocator import Allocator, ClusterRange
 
 
 def test_a_fresh_image_has_three_clusters_in_use() -> None:

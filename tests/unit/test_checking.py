@@ -13,13 +13,13 @@ import pytest
 from damage.tiny import COPIED, entry, put, put_fields, tiny
 
 import qcow2crypt
-from qcow2crypt.checking import CheckResult, SuspectSector, check, wrong_iv_suspects
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ReadOnlyError, SourceError, UnsupportedFeatureError
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.header import INCOMPAT_CORRUPT, INCOMPAT_DIRTY
 from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.image.qcow2.rebuild import repair_dirty
+from qcow2crypt.tasks.checking import CheckResult, SuspectSector, check, wrong_iv_suspects
 from qcow2crypt.units import GuestOffset, HostOffset, SectorNumber
 
 SOUND = tiny(3, 9)

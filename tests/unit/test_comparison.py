@@ -13,8 +13,8 @@ from damage.tiny import entry, put, tiny
 from support.kinds import DISK, KINDS, MIB, NEW, OLD, make, secret_of
 
 import qcow2crypt
-from qcow2crypt.comparison import Comparison
 from qcow2crypt.errors import ArgumentError, ComparisonError
+from qcow2crypt.tasks.comparison import Comparison
 
 TIB = 1 << 40
 

@@ -23,7 +23,7 @@ def deflate(data: bytes) -> bytes:
 
 
 def zstd(data: bytes) -> bytes:
-    module = compressed._zstd_module()
+    module = compressed.zstd_module()
     packed: bytes = module.compress(data)
     return packed
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import qcow2crypt
-from qcow2crypt.creation import disk_writer
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import ExtentKind
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.rawoptions import RawOptions
 from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.tasks.creation import disk_writer
 from qcow2crypt.units import GuestOffset
 
 CLUSTER = 4096

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import qcow2crypt
-from qcow2crypt.checking import check
 from qcow2crypt.errors import (
     ArgumentError,
     FormatError,
@@ -20,9 +19,10 @@ from qcow2crypt.errors import (
     TargetError,
 )
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2 import metadata
-from qcow2crypt.image.qcow2.editor import Qcow2Editor
+from qcow2crypt.image.qcow2.edit import metadata
+from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.tasks.checking import check
 
 KEY = "hunter2"
 SIZE = 1 << 20

@@ -8,7 +8,7 @@ import golden
 import pytest
 
 from qcow2crypt.errors import ArgumentError
-from qcow2crypt.image.qcow2.fresh_header import Places, fresh_header
+from qcow2crypt.image.qcow2.fresh.header import Places, fresh_header
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.rawoptions import RawOptions

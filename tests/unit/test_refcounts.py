@@ -10,10 +10,10 @@ import pytest
 
 from qcow2crypt.errors import FormatError, TargetError
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.edit.protected import ProtectedClusters
+from qcow2crypt.image.qcow2.edit.refcounts import Refcounts
 from qcow2crypt.image.qcow2.header import REFCOUNT_TABLE_BYTES_MAX, Header
-from qcow2crypt.image.qcow2.protected import ProtectedClusters
 from qcow2crypt.image.qcow2.refcountblock import pack_refcounts, refcounts_per_block
-from qcow2crypt.image.qcow2.refcounts import Refcounts
 
 SIZE = 512
 HEADER = Header(

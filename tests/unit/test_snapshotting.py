@@ -21,9 +21,9 @@ from qcow2crypt.errors import (
 )
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import Snapshot
-from qcow2crypt.image.qcow2.snapshottable import NAME_MAX, find, new_row, read_rows
+from qcow2crypt.image.qcow2.bulk.snapshottable import NAME_MAX, find, new_row, read_rows
+from qcow2crypt.image.qcow2.bulk.switch import read_refcount_table
 from qcow2crypt.image.qcow2.structure import read_structure
-from qcow2crypt.image.qcow2.switch import read_refcount_table
 
 
 def fresh(tmp_path: Path) -> io.BytesIO:

@@ -11,9 +11,9 @@ from oracles.qemu_img import Disk, QemuImg
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bulk.switch import Switch, read_refcount_table, read_refcounts
 from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.header import parse_header
-from qcow2crypt.image.qcow2.switch import Switch, read_refcount_table, read_refcounts
 
 
 class Recorder(io.BytesIO):

@@ -1,0 +1,156 @@
+"""The refcounts that stand in the file, held against those that ought to.
+
+Source: the qcow2 document, "Refcounts".  Blocks are read one by one, so a large file costs time
+and little memory.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bulk.switch import read_refcount_table
+from qcow2crypt.image.qcow2.check.findings import Findings
+from qcow2crypt.image.qcow2.counts import ClusterCounts
+from qcow2crypt.image.qcow2.header import Header
+from qcow2crypt.image.qcow2.refcountblock import (
+    pack_refcounts,
+    refcounts_per_block,
+    unpack_refcounts,
+)
+
+_KEPT_BYTES = 8 << 20
+_OFFSET_MAX = 2**63 - 1
+
+
+class StoredRefcounts:
+    """The refcounts of one file, as they are."""
+
+    def __init__(self, file: HostFile, header: Header) -> None:
+        self._file = file
+        self._size = header.cluster_size
+        self._order = header.refcount_order
+        self._table = read_refcount_table(file, header)
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self.per_block = refcounts_per_block(header.cluster_size, header.refcount_order)
+
+    def block(self, index: int) -> bytes | None:
+        """The bytes of block ``index``, empty where there is none; None if it cannot be read."""
+        offset = self._table[index] if index < len(self._table) else 0
+        if not offset:
+            return b""
+        if offset % self._size or offset + self._size > _OFFSET_MAX:
+            return None
+        data = self._kept.get(offset)
+        if data is None:
+            data = self._kept[offset] = self._file.pread(self._size, offset)
+            if len(self._kept) > max(1, _KEPT_BYTES // self._size):
+                self._kept.popitem(last=False)
+        return data
+
+    def __getitem__(self, cluster: int) -> int | None:
+        index, place = divmod(cluster, self.per_block)
+        data = self.block(index)
+        if not data:
+            return None if data is None else 0
+        bits = 1 << self._order
+        if bits >= 8:
+            width = bits // 8
+            return int.from_bytes(data[place * width : (place + 1) * width], "big")
+        at = place * bits
+        return data[at // 8] >> at % 8 & (1 << bits) - 1
+
+    def indexes(self, counts: ClusterCounts, clusters: int) -> Iterator[int]:
+        """The numbers of the blocks that exist, or that ``counts`` needs."""
+        end = -(-clusters // self.per_block)
+        there = {i for i, offset in enumerate(self._table[:end]) if offset}
+        there.update(index for index in counts.used_ranges(self.per_block) if index < end)
+        yield from sorted(there)
+
+    def offset(self, index: int) -> int:
+        """The host offset of block ``index``."""
+        return self._table[index]
+
+
+class Comparison:
+    """What comes out when the refcounts of the file are held against a census.
+
+    ``equal``    there is no difference
+    ``corruptions``  so many clusters are counted too seldom
+    ``rebuild``  a cluster that is used has refcount 0, so it may be given away at any time
+    ``leaks``    the blocks that count clusters too often
+    ``end``      one more than the highest cluster that is counted or used
+    """
+
+    def __init__(
+        self, stored: StoredRefcounts, counts: ClusterCounts, clusters: int, order: int
+    ) -> None:
+        self.rebuild = False
+        self.corruptions = 0
+        self.equal = True
+        self.leaks: list[int] = []
+        self.end = 1
+        self._stored = stored
+        self._counts = counts
+        self._clusters = clusters
+        self._order = order
+
+    def run(self, findings: Findings) -> None:
+        """Compare all clusters.  Every difference is a finding."""
+        per_block = self._stored.per_block
+        for index in self._stored.indexes(self._counts, self._clusters):
+            first = index * per_block
+            count = min(per_block, self._clusters - first)
+            data = self._stored.block(index)
+            if data is None:
+                self.equal = False
+                findings.error(f"cannot get the refcounts from cluster {first} on", count)
+                continue
+            wanted = self._counts.slice(first, per_block)
+            if data and data == pack_refcounts(wanted, self._order):
+                self._reach(first, wanted[:count])
+                continue
+            found = unpack_refcounts(data, self._order) if data else bytes(per_block)
+            self._block(index, first, zip(found[:count], wanted, strict=False), findings)
+
+    def _reach(self, first: int, counts: bytes | object) -> None:
+        """Note the highest cluster in use."""
+        if isinstance(counts, bytes):
+            self.end = max(self.end, first + len(counts.rstrip(b"\0"))) if any(counts) else self.end
+            return
+        self.end = max(self.end, self._counts.end)
+
+    def _block(
+        self, index: int, first: int, pairs: Iterator[tuple[int, int]], findings: Findings
+    ) -> None:
+        leaks = False
+        for cluster, (found, wanted) in enumerate(pairs, first):
+            if found or wanted:
+                self.end = max(self.end, cluster + 1)
+            if found == wanted:
+                continue
+            self.equal = False
+            text = f"cluster {cluster} refcount={found} reference={wanted}"
+            if found < wanted:
+                self.rebuild = self.rebuild or not found
+                self.corruptions += 1
+                findings.corruption(text)
+            else:
+                leaks = True
+                findings.leak(text)
+        if leaks:
+            self.leaks.append(index)
+
+    def without_leaks(self, index: int) -> bytes:
+        """Block ``index`` with every count lowered to what it ought to be, never raised."""
+        data = self._stored.block(index) or b""
+        first = index * self._stored.per_block
+        found = unpack_refcounts(data, self._order)
+        wanted = self._counts.slice(first, len(found))
+        inside = self._clusters - first
+        lowered = [
+            min(pair) if place < inside else pair[0]
+            for place, pair in enumerate(zip(found, wanted, strict=True))
+        ]
+        return pack_refcounts(lowered, self._order)

@@ -1,0 +1,1 @@
+"""Write a new qcow2 file: where QEMU would put each cluster, then the bytes."""

@@ -1,0 +1,359 @@
+"""Write a fresh qcow2 file in guest order, laid out cluster for cluster as qemu-img does.
+
+Joins allocator, layouts and cipher.  It serves create and convert: every guest range comes
+once, in ascending order.  Data goes out as it comes; of the tables only the L1 table and one
+L2 table are kept; header and refcounts are written last, so a cut file has no magic.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Protocol
+
+from qcow2crypt.crypt.cipher import SectorCipher
+from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.entries import (
+    ENTRY_SIZE,
+    FLAG_COPIED,
+    OFFSET_MASK,
+    CompressedRun,
+    pack_compressed,
+)
+from qcow2crypt.image.qcow2.fresh.allocator import Allocator
+from qcow2crypt.image.qcow2.fresh.header import Places, fresh_header
+from qcow2crypt.image.qcow2.fresh.l2 import FreshL2, big_endian
+from qcow2crypt.image.qcow2.fresh.preallocation import Plan
+from qcow2crypt.image.qcow2.fresh.refcounts import refcount_blocks, refcount_table
+from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.units import (
+    SECTOR_SIZE,
+    GuestOffset,
+    ReadBuffer,
+    align_up,
+    div_up,
+    guest_sector,
+)
+
+_ENCRYPTED_CLUSTERS_AT_ONCE = 32
+"""QEMU cuts encrypted requests into so many clusters and allocates for each part alone."""
+_FILL_BYTES = 1 << 20
+
+
+class Target(Protocol):
+    """Where the bytes go."""
+
+    def pwrite(self, data: ReadBuffer, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+
+    def truncate(self, size: int) -> None:
+        """Set the length of the file."""
+
+    def preallocate(self, offset: int, length: int, *, full: bool) -> None:
+        """Have the file system set a range aside; ``full``: write zeros to it."""
+
+
+class Backing(Protocol):
+    """The guest disk of a backing file."""
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Bytes at ``offset``, fewer at the end of the disk."""
+
+
+class Qcow2Writer:
+    """A new qcow2 image of ``size`` guest bytes (rounded up to a sector) in ``target``.
+
+    ``cipher`` must be given exactly when the options ask for encryption, ``data_target`` exactly
+    when they name a data file.  Guest ranges that are never written read as zeros, or from the
+    backing file if the options name one; then ``backing`` is needed to write parts of clusters.
+    Raises ArgumentError when the disk is too large for the cluster size, and what the targets
+    raise.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        size: int,
+        options: Qcow2Options,
+        cipher: SectorCipher | None = None,
+        *,
+        data_target: Target | None = None,
+        backing: Backing | None = None,
+    ) -> None:
+        if (cipher is not None) != (options.encryption is not None):
+            raise ArgumentError("a cipher is needed exactly when the options ask for encryption")
+        if (data_target is not None) != (options.data_file is not None):
+            raise ArgumentError("a data target is needed exactly when the options name a data file")
+        self._target = target
+        self._data = data_target
+        self._options = options
+        self._cipher = cipher
+        self._backing = backing
+        cluster_size = options.cluster_size
+        self._cluster_size = cluster_size
+        self.size = align_up(size, SECTOR_SIZE)
+        self._l2 = FreshL2(cluster_size, extended=options.extended_l2)
+        self._coverage = cluster_size * self._l2.entries
+        l1_size = div_up(self.size, self._coverage)
+        if l1_size * ENTRY_SIZE > hdr.L1_BYTES_MAX:
+            largest = hdr.L1_BYTES_MAX // ENTRY_SIZE * self._coverage
+            raise ArgumentError(
+                f"a disk of {self.size} bytes is too large for clusters of {cluster_size} bytes: "
+                f"the limit is {largest}; use larger clusters"
+            )
+        self._l1 = array("Q", bytes(l1_size * ENTRY_SIZE))
+        self._allocator = Allocator(cluster_size, options.refcount_order)
+        # Names that do not fit shall be told before anything is written.
+        fresh_header(options, self.size, self._places(0))
+        l1_clusters = div_up(l1_size * ENTRY_SIZE, cluster_size)
+        self._l1_first = self._allocator.allocate(l1_clusters) if l1_clusters else 0
+        self._l2_index = -1
+        self._scratch = bytearray()
+        self._end = 0
+        self._data_end = self.size
+        self._position = 0
+        self._compressed = False
+        self._plan: Plan | None = None
+        if options.preallocates:
+            self._preallocate()
+        # Version 2 cannot mark clusters as zeros: what nobody writes is filled.
+        self._fills = bool(self._plan and cipher is not None and options.version == 2)
+        # Opening the new file again, as qemu-img does, restarts the search.
+        self._allocator.restart()
+
+    def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
+        """Store guest bytes: whole sectors, behind all that was written before.
+
+        ``data`` is one request in QEMU's sense: a run of data that lies in one piece.
+        """
+        view = memoryview(data).cast("B")
+        self._advance(offset, view.nbytes)
+        self._store(offset, view)
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        """Let a range read as zeros: whole sectors, behind all that was written before.
+
+        Only a new image with a backing file needs to be told.  Without one nothing is stored.
+        """
+        self._advance(offset, length)
+        if self._options.backing_file is None:
+            return
+        unit = self._l2.unit
+        position, end = int(offset), offset + length
+        while position < end:
+            stop = min(align_up(position + 1, unit), end)
+            whole = position % unit == 0 and (stop % unit == 0 or stop == self.size)
+            if whole and self._options.version == 3:
+                self._l2.store_zeros(
+                    self._index(position), position % self._cluster_size, stop - position
+                )
+            else:
+                self._store(position, memoryview(bytes(stop - position)))
+            position = stop
+
+    def write_compressed(self, offset: GuestOffset, stored: bytes) -> None:
+        """Store one guest cluster of which ``stored`` is the compressed form.
+
+        It is shorter than a cluster.  Not with encryption, preallocation or a data file.
+        """
+        self._advance(offset, min(self._cluster_size, self.size - offset))
+        index = self._index(offset)
+        host = self._allocator.allocate_bytes(len(stored))
+        run = CompressedRun(host, len(stored))
+        self._l2.put(index, pack_compressed(run, self._options.cluster_bits))
+        self._write(stored, host)
+        self._compressed = True
+
+    def finish(self) -> None:
+        """Write what is left: tables, refcounts, and last the header."""
+        if self._fills:
+            self._fill(align_up(self.size, self._cluster_size))
+        if self._plan is not None:
+            self._need_l2(len(self._l1))
+        self._flush_l2()
+        target, size = self._target, self._cluster_size
+        allocator = self._allocator
+        if self._compressed:
+            self._end = align_up(self._end, SECTOR_SIZE)
+        for place, blocks in allocator.retired:
+            # QEMU leaves the bytes of a former refcount table where nothing has used them since.
+            old = refcount_table(blocks, size, place.count)
+            for first, end in allocator.free_ranges(place.first, place.end):
+                at = (first - place.first) * size
+                target.pwrite(old[at : at + (end - first) * size], first * size)
+        for offset, block in refcount_blocks(allocator, self._options.refcount_order):
+            self._write(block, offset)
+        table = allocator.table
+        self._write(refcount_table(allocator.blocks, size, table.count), table.first * size)
+        self._write(big_endian(self._l1), self._l1_first * size)
+        self._write(fresh_header(self._options, self.size, self._places(self._l1_first)), 0)
+        target.truncate(self._end)
+        if self._data is not None:
+            self._data.truncate(self._data_end)
+
+    # Places.
+
+    def _preallocate(self) -> None:
+        options, size = self._options, self._cluster_size
+        clusters = div_up(self.size, size)
+        plan = self._plan = Plan(self._l1, self._l2.entries, clusters, size)
+        full = options.preallocation == "full"
+        reserve = full or options.preallocation == "falloc"
+        if self._data is not None:
+            plan.with_data_file(self._allocator)
+            self._data_end = align_up(self.size, self._l2.unit)
+            if reserve:
+                self._data.preallocate(0, self.size, full=full)
+        elif reserve:
+            start = plan.with_area(self._allocator)
+            self._end = start + clusters * size
+            self._target.preallocate(start, clusters * size, full=full)
+        elif clusters:
+            plan.with_metadata(self._allocator)
+            last = (clusters - 1) * size
+            self._end = plan.last_host + align_up(self.size - last, self._l2.unit)
+
+    def _locate(self, position: int, length: int) -> tuple[int, int, tuple[bool, bool]]:
+        """A host offset for ``position`` and how many bytes lie in one piece there.
+
+        They count as stored now; the flags tell whether the first and the last unit did not yet.
+        """
+        size, l2 = self._cluster_size, self._l2
+        start = done = 0
+        first_fresh = last_fresh = False
+        while done < length:
+            at = position + done
+            index, within = self._index(at), at % size
+            wanted = div_up(within + length - done, size)
+            wanted = min(wanted, l2.entries - index)
+            if l2.placed(index):
+                clusters = l2.run(index, wanted)
+                if done and l2.host(index) != start + done:
+                    break
+            elif done and self._data is None:
+                clusters = self._allocator.allocate_at((start + done) // size, wanted)
+                if not clusters:
+                    break
+                l2.place(index, start + done, clusters)
+            else:
+                clusters = wanted
+                host = at - within
+                if self._data is None:
+                    host = self._allocator.allocate(wanted) * size
+                l2.place(index, host, clusters)
+            part = min(clusters * size - within, length - done)
+            if not done:
+                start = l2.host(index) + within
+                first_fresh = not l2.is_stored(index, within)
+            last = within + part - 1
+            last_fresh = not l2.is_stored(index + last // size, last % size)
+            l2.store(index, within, part)
+            done += part
+        return start, done, (first_fresh, last_fresh)
+
+    def _index(self, position: int) -> int:
+        """The index of a guest offset in its L2 table, which becomes the present one."""
+        self._need_l2(position // self._coverage)
+        return position % self._coverage // self._cluster_size
+
+    def _need_l2(self, l1_index: int) -> None:
+        if l1_index == self._l2_index:
+            return
+        self._flush_l2()
+        if self._plan is None:
+            self._l1[l1_index] = self._allocator.allocate(1) * self._cluster_size | FLAG_COPIED
+        else:
+            # Tables that are passed over have their entries, too.
+            for passed in range(self._l2_index + 1, l1_index):
+                self._load_l2(self._plan, passed)
+                self._flush_l2()
+            if l1_index < len(self._l1):
+                self._load_l2(self._plan, l1_index)
+        self._l2_index = l1_index
+
+    def _load_l2(self, plan: Plan, l1_index: int) -> None:
+        """Begin an L2 table with the places that are planned."""
+        # A plain cluster that nobody writes holds zeros already.  An encrypted one is marked as
+        # zeros; QEMU does not, and its guest reads noise: raw zeros, decrypted.
+        stored = self._cipher is None or self._options.version == 2
+        self._l2_index = l1_index
+        for index, host, count in plan.entries(l1_index):
+            self._l2.place(index, host, count, stored=stored)
+
+    def _flush_l2(self) -> None:
+        if 0 <= self._l2_index < len(self._l1):
+            self._write(self._l2.packed(), self._l1[self._l2_index] & OFFSET_MASK)
+            self._l2.clear()
+
+    def _places(self, l1_first: int) -> Places:
+        table, size = self._allocator.table, self._cluster_size
+        return Places(len(self._l1), l1_first * size, table.first * size, table.count)
+
+    # Bytes.
+
+    def _advance(self, offset: int, length: int) -> None:
+        """Check the next range, and fill what was left out before it if that is needed."""
+        end = offset + length
+        if offset % SECTOR_SIZE or length % SECTOR_SIZE or offset < self._position:
+            raise ArgumentError("guest data must be whole sectors in ascending order")
+        if end > self.size:
+            raise ArgumentError(f"guest offset {end:#x} is beyond the disk of {self.size} bytes")
+        if self._fills:
+            self._fill(offset)
+        self._position = end
+
+    def _fill(self, end: int) -> None:
+        """Store zeros from where the last data ended."""
+        while self._position < end:
+            length = min(_FILL_BYTES, end - self._position)
+            self._store(self._position, memoryview(bytes(length)))
+            self._position += length
+
+    def _store(self, offset: int, view: memoryview) -> None:
+        """Encrypt and write guest bytes."""
+        if self._cipher is not None:
+            if len(self._scratch) != view.nbytes:
+                self._scratch = bytearray(view.nbytes)
+            self._cipher.encrypt_into(view, self._scratch, guest_sector(GuestOffset(offset)))
+            view = memoryview(self._scratch)
+        position, end = offset, offset + view.nbytes
+        while position < end:
+            length = end - position
+            if self._cipher is not None:
+                most = _ENCRYPTED_CLUSTERS_AT_ONCE * self._cluster_size
+                length = min(length, most - position % self._cluster_size)
+            host, length, fresh = self._locate(position, length)
+            self._put(position, view[position - offset :][:length], host, fresh)
+            position += length
+
+    def _put(self, position: int, data: memoryview, host: int, fresh: tuple[bool, bool]) -> None:
+        """Write data, and fill what is left of new units with what the guest saw there."""
+        end = position + data.nbytes
+        self._write_data(data, host)
+        head, tail = position % self._l2.unit, -end % self._l2.unit
+        if head and fresh[0]:
+            self._write_data(self._seen_before(position - head, head), host - head)
+        if tail and fresh[1]:
+            self._write_data(self._seen_before(end, tail), host + data.nbytes)
+
+    def _seen_before(self, position: int, length: int) -> ReadBuffer:
+        seen: ReadBuffer = bytes(length)
+        if self._options.backing_file is not None:
+            if self._backing is None:
+                raise ArgumentError("to write a part of a cluster the backing file must be open")
+            seen = self._backing.pread(length, position).ljust(length, b"\0")
+        if self._cipher is None:
+            return seen
+        return self._cipher.encrypt(seen, guest_sector(GuestOffset(position)))
+
+    def _write_data(self, data: ReadBuffer, offset: int) -> None:
+        if self._data is None:
+            self._write(data, offset)
+        else:
+            self._data.pwrite(data, offset)
+            self._data_end = max(self._data_end, offset + memoryview(data).nbytes)
+
+    def _write(self, data: ReadBuffer, offset: int) -> None:
+        view = memoryview(data)
+        self._target.pwrite(view, offset)
+        self._end = max(self._end, offset + view.nbytes)

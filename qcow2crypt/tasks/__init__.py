@@ -1,0 +1,1 @@
+"""What can be done with whole images: a module for each, named for the doing."""

@@ -1,0 +1,191 @@
+"""Copy a guest disk from one image to a new one, in any direction between the formats.
+
+Joins reading and writing: what is to be opened, what must not be overwritten, what a target keeps.
+The copying itself is in ``filling``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image import AS_IT_IS, open_image, open_layers
+from qcow2crypt.image.base import Image
+from qcow2crypt.image.hostfile import Source
+from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
+from qcow2crypt.image.policy import DEFAULT, External
+from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.secret import Secret
+from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
+from qcow2crypt.tasks.filling import Filler, Progress
+from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
+from qcow2crypt.units import SECTOR_SIZE
+from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertResult:
+    """What a conversion did: the guest size, and how many guest bytes were stored."""
+
+    size: int
+    stored: int
+
+
+def convert(
+    source: Source,
+    target: Target,
+    *,
+    source_format: str | None = None,
+    target_format: TargetFormat = "raw",
+    secret: Secret = None,
+    target_secret: Secret = None,
+    options: TargetOptions = None,
+    into_existing: bool = False,
+    sparse_size: int = DEFAULT_SPARSE_SIZE,
+    engine: str | None = None,
+    progress: Progress | None = None,
+    snapshot: str | None = None,
+    secrets: Mapping[str | int, Secret] | None = None,
+    external: External = DEFAULT,
+    force_share: bool = False,
+    compress: bool = False,
+) -> ConvertResult:
+    """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
+
+    ``secret`` opens the source, ``target_secret`` encrypts the target (``options`` must then
+    say ``encryption="aes"``); ``secrets``, ``snapshot``, ``external`` and ``force_share`` are
+    those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes or more are not
+    stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is called with
+    guest bytes done and in all.  The source is only read.  The target appears whole or not at
+    all, and must not be a file of the source.
+
+    With a backing file in ``options`` only what differs from it is stored, in whole clusters.
+    ``secrets`` opens it by file name, if it is not a layer of the source.
+
+    With ``into_existing`` the target is an image that exists: its format must be
+    ``target_format``, its size, options, snapshots, backing file and data file are kept
+    (``options`` must be None), and what lies behind the end of a smaller source keeps its
+    content.  ``target_secret`` opens it, ``secrets`` its backing files by file name, and
+    ``external`` is the policy for these, too.
+
+    Raises what ``open`` raises, and ArgumentError, SecretError, TargetError.
+    """
+    with open_image(
+        source,
+        secret,
+        format=source_format,
+        engine=engine,
+        snapshot=snapshot,
+        secrets=secrets,
+        external=external,
+        force_share=force_share,
+    ) as image:
+        return convert_images(
+            (image,),
+            target,
+            target_format=target_format,
+            target_secret=target_secret,
+            options=options,
+            into_existing=into_existing,
+            sparse_size=sparse_size,
+            engine=engine,
+            progress=progress,
+            compress=compress,
+            backing_secret=secrets_by_layer(None, secrets),
+            existing=Existing(external=external),
+        )
+
+
+def convert_images(
+    images: Sequence[Image],
+    target: Target,
+    *,
+    target_format: TargetFormat = "raw",
+    target_secret: Secret = None,
+    options: TargetOptions = None,
+    into_existing: bool = False,
+    sparse_size: int = DEFAULT_SPARSE_SIZE,
+    engine: str | None = None,
+    progress: Progress | None = None,
+    compress: bool = False,
+    backing_secret: LayerSecret | None = None,
+    existing: Existing | None = None,
+) -> ConvertResult:
+    """As ``convert``, from images that are open: several become one disk, one after the other.
+
+    ``backing_secret`` gives passphrases for backing files of the target, ``existing`` tells more
+    of a target that exists.
+    """
+    if sparse_size < 0 or sparse_size % SECTOR_SIZE:
+        raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
+    if into_existing and options is not None:
+        raise ArgumentError("an existing target keeps its own options")
+    size = sum(image.size for image in images)
+    filler = Filler(sparse_size, progress, size)
+    with ExitStack() as stack:
+        file = stack.enter_context(TargetFile(target))
+        for image in images:
+            refuse_source(image, file)
+        if into_existing:
+            given = existing or Existing()
+            secret_for = backing_secret or secrets_by_layer(None, None)
+            what = replace(given, format=target_format, secret=target_secret, compress=compress)
+            refill(filler, images, file, replace(what, engine=engine, secret_for=secret_for))
+        else:
+            backing = None
+            if isinstance(options, Qcow2Options) and options.backing_file is not None:
+                secret_for = backing_secret or secrets_by_layer(None, None)
+                backing = _backing(images, target, options, secret_for, stack)
+            writer = disk_writer(
+                file,
+                size,
+                target_format,
+                options,
+                secret=target_secret,
+                engine=engine,
+                backing=backing,
+                compress=compress,
+                keep_zeros=not sparse_size,
+            )
+            for image, companion in itertools.product(images, file.companions):
+                refuse_source(image, companion)
+            if backing is None or not isinstance(options, Qcow2Options):
+                filler.copy_all(images, writer)
+            else:
+                filler.copy_changes(images[0], writer, backing, options.cluster_size)
+            writer.finish()
+        file.commit()
+    return ConvertResult(size, filler.stored)
+
+
+def _backing(
+    images: Sequence[Image],
+    target: Target,
+    options: Qcow2Options,
+    secret_for: LayerSecret,
+    stack: ExitStack,
+) -> Image:
+    """The disk of the target's backing file: a layer of the source, or opened for this."""
+    if len(images) > 1:
+        raise ArgumentError(
+            "a backing file for the target makes no sense with several sources: give one"
+        )
+    said = LayerOptions(format=options.backing_format).over(
+        stored_options(options.backing_file or "")
+    )
+    path = path_beside(os.fspath(target), said.path or "")
+    try:
+        status = os.stat(path)
+    except OSError:
+        status = None
+    for layer in layers_of(images[0]):
+        same = status is not None and layer.identity() == (status.st_dev, status.st_ino)
+        if same and layer is not images[0] and layer.format == options.backing_format:
+            return layer
+    return stack.enter_context(open_layers(path, secret_for, options=said, reading=AS_IT_IS))

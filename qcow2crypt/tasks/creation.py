@@ -1,0 +1,207 @@
+"""Make a new, empty image; and give ``convert`` the writer that fills one."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, Protocol, TypeAlias
+
+from qcow2crypt.crypt.cipher import SectorCipher
+from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image.chain import open_files
+from qcow2crypt.image.names import JSON, LayerOptions, path_beside, protocol_of, stored_options
+from qcow2crypt.image.policy import DEFAULT, External
+from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
+from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
+from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.image.raw import RawWriter
+from qcow2crypt.image.rawoptions import RawOptions
+from qcow2crypt.secret import Secret, passphrase_bytes
+from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer, align_up
+
+Target: TypeAlias = "str | os.PathLike[str]"
+TargetFormat: TypeAlias = Literal["raw", "qcow2"]
+TargetOptions: TypeAlias = "Qcow2Options | RawOptions | None"
+
+_SIZE_MAX = 2**63 - SECTOR_SIZE
+
+
+class DiskWriter(Protocol):
+    """What a target format gives: ascending writes, then ``finish``."""
+
+    def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
+        """Store one run of guest data."""
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        """Let a range read as zeros, where a backing file would show; else it costs nothing."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+
+def create(
+    target: Target,
+    size: int | None = None,
+    *,
+    format: TargetFormat = "qcow2",  # noqa: A002 - the word of qemu-img
+    secret: Secret = None,
+    options: TargetOptions = None,
+    engine: str | None = None,
+    open_backing: bool = True,
+    external: External = DEFAULT,
+) -> None:
+    """Make an empty image of ``size`` bytes, rounded up to a whole sector.
+
+    With a backing file in ``options`` the size may be left out: it is then that of the backing
+    file.  The backing file is opened to see that it is there and of its format, unless
+    ``open_backing`` is false; ``external`` is the policy for a data file that it names.  Its own
+    name in the options is for the caller to choose and under no policy.  No passphrase for it
+    is needed.
+
+    The target appears whole or not at all; so does an external data file, just before it.
+    Raises ArgumentError, SecretError, TargetError, and what opening the backing file raises.
+    """
+    if open_backing and isinstance(options, Qcow2Options) and options.backing_file is not None:
+        found = backing_size(
+            target, options.backing_file, options.backing_format, external=external
+        )
+        size = found if size is None else size
+    if size is None:
+        raise ArgumentError("a new image needs a size, or a backing file that is opened for it")
+    if not 0 <= size <= _SIZE_MAX:
+        raise ArgumentError(f"an image size is 0 to {_SIZE_MAX} bytes, not {size}")
+    with TargetFile(target) as file:
+        disk_writer(file, size, format, options, secret=secret, engine=engine).finish()
+        file.commit()
+
+
+def backing_size(
+    target: Target, backing_file: str, backing_format: str | None, *, external: External = DEFAULT
+) -> int:
+    """The size of the disk of a backing file, by the name that ``target`` shall have for it.
+
+    Looks at this one file, not at what lies under it.  Raises what opening raises.
+    """
+    _check_backing(target, backing_file, backing_format)
+    said = stored_options(backing_file)
+    options = LayerOptions(format=backing_format, no_backing=True).over(said)
+    files = open_files(_backing_path(target, backing_file), options=options, external=external)
+    try:
+        layer = files.layers[0]
+        if layer.structure is None:
+            return align_up(layer.file.size, SECTOR_SIZE)
+        return layer.structure.header.guest_size
+    finally:
+        files.close()
+
+
+def disk_writer(
+    file: TargetFile,
+    size: int,
+    target_format: TargetFormat,
+    options: TargetOptions,
+    *,
+    secret: Secret,
+    engine: str | None,
+    backing: Backing | None = None,
+    compress: bool = False,
+    keep_zeros: bool = False,
+) -> DiskWriter:
+    """The writer for a new image in ``file``.
+
+    ``backing`` is the disk of the backing file that the options name: it is needed when data is
+    to be written.  ``compress`` stores compressed clusters; those of zeros too if ``keep_zeros``.
+    Raises ArgumentError, SecretError, TargetError.
+    """
+    qcow2 = options if isinstance(options, Qcow2Options) else None
+    encryption = qcow2.encryption if qcow2 else None
+    if secret is not None and encryption is None:
+        raise ArgumentError(
+            "a passphrase for the target was given, but not how to encrypt it: "
+            "ask for it with Qcow2Options(encryption='aes') and target format qcow2"
+        )
+    if target_format == "raw":
+        if qcow2 is not None:
+            raise ArgumentError("qcow2 options were given, but the target format is raw")
+        if compress:
+            raise ArgumentError("a raw image cannot hold compressed clusters")
+        if isinstance(options, RawOptions) and options.preallocation != "off":
+            file.preallocate(0, align_up(size, SECTOR_SIZE), full=options.preallocation == "full")
+        return RawWriter(file, size)
+    if target_format != "qcow2":
+        raise ArgumentError(f"target format {target_format!r} is not one of raw, qcow2")
+    if isinstance(options, RawOptions):
+        raise ArgumentError("options for raw were given, but the target format is qcow2")
+    options = options or Qcow2Options()
+    if compress:
+        _check_compression(options)
+    writer = _qcow2_writer(file, size, options, backing, secret=secret, engine=engine)
+    if compress:
+        return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
+    return writer
+
+
+def _qcow2_writer(
+    file: TargetFile,
+    size: int,
+    options: Qcow2Options,
+    backing: Backing | None,
+    *,
+    secret: Secret,
+    engine: str | None,
+) -> Qcow2Writer:
+    if options.backing_file is not None:
+        _check_backing(file.name, options.backing_file, options.backing_format)
+    cipher = None
+    if options.encryption is not None:
+        passphrase = passphrase_bytes(secret, needed_for=f"the new image '{file.name}'")
+        cipher = SectorCipher.from_passphrase(passphrase, engine=engine)
+    data = None
+    if options.data_file is not None:
+        data_path = _data_path(options.data_file)
+        if options.backing_file is not None:
+            backing_path = _backing_path(file.name, options.backing_file)
+            if os.path.realpath(backing_path) == os.path.realpath(data_path):
+                raise ArgumentError(f"the backing file cannot be the data file: '{data_path}'")
+        data = file.with_companion(data_path)
+    return Qcow2Writer(file, size, options, cipher, data_target=data, backing=backing)
+
+
+def _check_backing(target: Target, name: str, backing_format: str | None) -> None:
+    if backing_format is None:
+        raise ArgumentError(
+            f"the backing file '{name}' is given without its format. It must be named: a guest "
+            "could write a header of another format to a raw disk, and have other files opened"
+        )
+    if name.startswith(JSON):
+        return
+    if os.path.realpath(_backing_path(target, name)) == os.path.realpath(target):
+        raise ArgumentError(f"an image cannot be its own backing file: '{name}'")
+
+
+def _check_compression(options: Qcow2Options) -> None:
+    excluded = {
+        "encryption": options.encryption is not None,
+        "preallocation": options.preallocates,
+        "an external data file": options.data_file is not None,
+    }
+    for what, wanted in excluded.items():
+        if wanted:
+            raise ArgumentError(
+                f"compression and {what} are not supported at the same time: leave one of them out"
+            )
+
+
+def _backing_path(target: Target, name: str) -> str:
+    """Where a backing file lies: a relative name starts from the image."""
+    path = stored_options(name).path or ""
+    if name.startswith(JSON):
+        return path
+    return path_beside(os.fspath(target), path)
+
+
+def _data_path(name: str) -> str:
+    """Where a data file lies: a relative name starts from the current directory, as in QEMU."""
+    if name.startswith(JSON) or protocol_of(name) is not None:
+        raise ArgumentError(f"only a local file can be a new data file, not '{name}'")
+    return name

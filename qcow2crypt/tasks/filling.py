@@ -1,0 +1,181 @@
+"""Fill a new image from guest disks, in ascending order and in bounded pieces.
+
+Where requests begin is as in ``qemu-img convert``: it decides where clusters go, so the files come
+out the same.  Knows extents and guest bytes on one side, a writer on the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.tasks.creation import DiskWriter
+from qcow2crypt.units import GuestOffset, align_down
+from qcow2crypt.zeros import data_runs
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+_PIECE = 2 << 20
+"""qemu-img reads so much at a time."""
+
+
+class Filler:
+    """One copying job: what is the same for every range that it copies.
+
+    ``sparse_size`` in bytes, 0 to store all; ``stored`` counts the guest bytes that were written.
+    """
+
+    def __init__(self, sparse_size: int, progress: Progress | None, total: int) -> None:
+        self.sparse_size = sparse_size
+        self._progress = progress
+        self.total = total
+        self.stored = 0
+
+    def copy(self, image: Image, writer: DiskWriter, start: int = 0, *, to: int = 0) -> None:
+        """Copy ``image`` from ``start`` to its end; its first byte goes to guest offset ``to``."""
+        buffer = bytearray()
+        self.tell(to + start)
+        for offset, length, zero in self._pieces(image, start):
+            if not zero:
+                if len(buffer) != length:
+                    buffer = bytearray(length)
+                image.preadinto(buffer, offset)
+                target = GuestOffset(to + offset)
+                with memoryview(buffer) as view:
+                    for first, end in data_runs(buffer, target, self.sparse_size):
+                        writer.write(GuestOffset(target + first), view[first:end])
+                        self.stored += end - first
+            self.tell(to + offset + length)
+
+    def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
+        """Copy several images, one behind the other."""
+        end = 0
+        for image in images:
+            self.copy(image, writer, to=end)
+            end += image.size
+
+    def copy_changes(self, image: Image, writer: DiskWriter, backing: Image, unit: int) -> None:
+        """Store what differs from ``backing``, in whole units of ``unit`` bytes.
+
+        Where ``image`` itself has that backing file, only what its own layer holds is looked at.
+        """
+        shared = _is_same(image.backing, backing)
+        self.tell(0)
+        for extent in image.own_extents() if shared else image.extents():
+            start, end = extent.guest_offset, extent.guest_offset + extent.length
+            if not (shared and extent.kind is ExtentKind.UNALLOCATED):
+                for offset in range(start, end, _PIECE):
+                    length = min(_PIECE, end - offset)
+                    new = image.pread(length, offset)
+                    old = backing.pread(length, offset).ljust(length, b"\0")
+                    if new != old:
+                        self._store_changes(writer, offset, Changes(new, old, offset, unit))
+            self.tell(end)
+
+    def copy_differences(self, image: Image, writer: DiskWriter, disk: Image, unit: int) -> None:
+        """Store what differs from ``disk``, which ``writer`` writes to, in units as above.
+
+        Where both have one backing file, what neither of them holds itself is not looked at.
+        """
+        shared = image.backing is not None and _is_same(disk.backing, image.backing)
+        self.tell(0)
+        for extent in image.own_extents() if shared else image.extents():
+            start, end = extent.guest_offset, extent.guest_offset + extent.length
+            ranges = [(int(start), int(end))]
+            if shared and extent.kind is ExtentKind.UNALLOCATED:
+                ranges = [
+                    (own.guest_offset, own.guest_offset + own.length)
+                    for own in disk.own_extents(start, extent.length)
+                    if own.kind is not ExtentKind.UNALLOCATED
+                ]
+            for first, last in ranges:
+                for offset in range(first, last, _PIECE):
+                    length = min(_PIECE, last - offset)
+                    new, old = image.pread(length, offset), disk.pread(length, offset)
+                    if new != old:
+                        self._store_changes(writer, offset, Changes(new, old, offset, unit))
+            self.tell(end)
+
+    def _store_changes(self, writer: DiskWriter, start: int, changes: Changes) -> None:
+        for action, first, end in changes.runs():
+            position = GuestOffset(start + first)
+            if action == "data":
+                writer.write(position, memoryview(changes.new)[first:end])
+                self.stored += end - first
+            elif action == "zeros":
+                writer.write_zeroes(position, end - first)
+
+    def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
+        """Ranges of at most one piece, and whether to skip them because they read as zeros."""
+        for extent in image.extents(start):
+            if extent.reads_as_zero and self.sparse_size:
+                yield extent.guest_offset, extent.length, True
+                continue
+            for first, end in _requests(image, extent):
+                for offset in range(first, end, _PIECE):
+                    yield GuestOffset(offset), min(_PIECE, end - offset), False
+
+    def tell(self, done: int) -> None:
+        """Report how far the work is."""
+        if self._progress:
+            self._progress(done, self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How ``new`` differs from ``old``, which have one length and begin at guest offset ``start``.
+
+    It is told in units of ``unit`` bytes, aligned on the guest disk.
+    """
+
+    new: bytes
+    old: bytes
+    start: int
+    unit: int
+
+    def runs(self) -> Iterator[tuple[str, int, int]]:
+        """(action, first, end) in order; an action is ``skip``, ``data`` or ``zeros``."""
+        for action, units in itertools.groupby(self._units(), key=operator.itemgetter(0)):
+            run = list(units)
+            yield action, run[0][1], run[-1][2]
+
+    def _units(self) -> Iterator[tuple[str, int, int]]:
+        first, length = 0, len(self.new)
+        while first < length:
+            end = min(length, first + self.unit - (self.start + first) % self.unit)
+            part = self.new[first:end]
+            same = part == self.old[first:end]
+            yield "skip" if same else "data" if any(part) else "zeros", first, end
+            first = end
+
+
+def _is_same(one: Image | None, other: Image) -> bool:
+    if one is None:
+        return False
+    return one is other or (one.identity() is not None and one.identity() == other.identity())
+
+
+def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
+    """Cut an extent where qemu-img begins anew: its zeros and clusters are found per request.
+
+    In a qcow2 source that is where an L2 table ends, and before a last part cluster.
+    """
+    start: int = extent.guest_offset
+    end = start + extent.length
+    if not isinstance(image, Qcow2Image):
+        yield start, end
+        return
+    header = image.structure.header
+    reach = header.l2_coverage
+    whole_clusters = align_down(image.size, header.cluster_size)
+    while start < end:
+        stop = min(align_down(start, reach) + reach, end)
+        if start < whole_clusters < stop:
+            stop = whole_clusters
+        yield start, stop
+        start = stop
