@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import NoReturn
 
@@ -23,6 +25,8 @@ from qcow2crypt.units import ReadBuffer
 PART_SUFFIX = ".qcow2crypt-part"
 _NAME_BYTES_MAX = 200
 _ZEROS_AT_ONCE = 1 << 20
+_PARTS_MAX = 1024
+"""POSIX systems take so many parts in one call, or more."""
 
 
 class TargetFile:
@@ -39,6 +43,7 @@ class TargetFile:
         self._part = ""
         self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
         self._lock_is_taken = False
+        self._locking = threading.Lock()
         self._companions: list[TargetFile] = []
         name = os.fspath(target) if isinstance(target, os.PathLike) else target
         if not isinstance(name, str):
@@ -118,6 +123,12 @@ class TargetFile:
         """
         if self._lock_is_taken:
             return
+        with self._locking:
+            if not self._lock_is_taken:
+                self._take_lock()
+                self._lock_is_taken = True
+
+    def _take_lock(self) -> None:
         from qcow2crypt.image import locks  # the package image needs this module to begin
 
         if locks.AVAILABLE:  # Windows replaces no file that is open
@@ -134,7 +145,6 @@ class TargetFile:
                 except BaseException:
                     self._unlock()
                     raise
-        self._lock_is_taken = True
 
     @property
     def folder(self) -> str:
@@ -179,6 +189,25 @@ class TargetFile:
                     done += os.write(self._fd, view[done:])
         except OSError as error:
             self._fail("write", error)
+
+    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
+        """Write all of the parts, one behind the other, from ``offset`` on."""
+        self.lock()
+        if hasattr(os, "pwritev"):
+            for first in range(0, len(parts), _PARTS_MAX):
+                group = parts[first : first + _PARTS_MAX]
+                length = sum(memoryview(part).nbytes for part in group)
+                try:
+                    done = os.pwritev(self._fd, group, offset)
+                except OSError as error:
+                    self._fail("write", error)
+                if done < length:  # the rest, or the error that stopped it
+                    self.pwrite(b"".join(group)[done:], offset + done)
+                offset += length
+            return
+        for part in parts:
+            self.pwrite(part, offset)
+            offset += memoryview(part).nbytes
 
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""

@@ -93,7 +93,7 @@ OPTIONS = (
     Option("n", "n", about="TARGET exists: replace its content, keep all else that it has"),
     Option("target-image-opts", name="target-image-opts", about="as --image-opts, with -n"),
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
-    Option("m", "m", metavar="N", about="no effect on the result: how many requests QEMU runs"),
+    Option("m", "m", metavar="N", about="how many threads work side by side, 1 to 16"),
     Option("W", "W", about="no effect on the result: writing is in order"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
@@ -130,6 +130,7 @@ def run(arguments: Arguments, console: Console) -> int:
             console.out(line)
         return 0
     sparse_size = _sparse_size(arguments)
+    threads = _threads(arguments)
     _check_no_effect(arguments)
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
@@ -169,6 +170,7 @@ def run(arguments: Arguments, console: Console) -> int:
                 compress=arguments.flag("c"),
                 backing_secret=backing,
                 existing=existing,
+                threads=threads,
             )
     return 0
 
@@ -306,10 +308,14 @@ def _sparse_size(arguments: Arguments) -> int:
     return size
 
 
+def _threads(arguments: Arguments) -> int | None:
+    """The value of -m.  Raises CommandError."""
+    numbers = [parse_number(v, what="-m", smallest=1, largest=16) for v in arguments.all("m")]
+    return numbers[-1] if numbers else None
+
+
 def _check_no_effect(arguments: Arguments) -> None:
     """Values of options without effect must still be ones that qemu-img takes."""
-    for value in arguments.all("m"):
-        parse_number(value, what="-m", smallest=1, largest=16)
     for key in ("t", "T"):
         for value in arguments.all(key):
             if value not in _CACHE_MODES:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.probe import probe_bytes
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, ReadBuffer, align_up
@@ -168,6 +169,18 @@ class RawWriter:
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes."""
         self._target.pwrite(data, offset)
+
+    def place(self, runs: Sequence[Run]) -> Placed:
+        """Every byte has its place already."""
+        placed = Placed([], [], [])
+        for offset, at, length in runs:
+            placed.add_part(offset, at, length)
+        return placed
+
+    def put(self, placed: Placed, buffer: memoryview) -> None:
+        """Store runs from ``buffer``.  Threads may do this side by side."""
+        for offset, at, length in placed.parts:
+            self._target.pwrite(buffer[at : at + length], offset)
 
     def write_zeroes(self, offset: GuestOffset, length: int) -> None:
         """Leave a hole."""

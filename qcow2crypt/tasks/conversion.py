@@ -24,6 +24,7 @@ from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
+from qcow2crypt.tasks.pipeline import THREADS_MAX
 from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
@@ -55,6 +56,7 @@ def convert(
     external: External = DEFAULT,
     force_share: bool = False,
     compress: bool = False,
+    threads: int | None = None,
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -62,8 +64,9 @@ def convert(
     say ``encryption="aes"``); ``secrets``, ``snapshot``, ``external`` and ``force_share`` are
     those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes or more are not
     stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is called with
-    guest bytes done and in all.  The source is only read.  The target appears whole or not at
-    all, and must not be a file of the source.
+    guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side, None: one
+    for each processor, at most 4; the result is the same.  The source is only read.  The target
+    appears whole or not at all, and must not be a file of the source.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -99,6 +102,7 @@ def convert(
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
             existing=Existing(external=external),
+            threads=threads,
         )
 
 
@@ -116,6 +120,7 @@ def convert_images(
     compress: bool = False,
     backing_secret: LayerSecret | None = None,
     existing: Existing | None = None,
+    threads: int | None = None,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
@@ -127,7 +132,9 @@ def convert_images(
     if into_existing and options is not None:
         raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
-    filler = Filler(sparse_size, progress, size)
+    if threads is not None and not 1 <= threads <= THREADS_MAX:
+        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
+    filler = Filler(sparse_size, progress, size, threads)
     with ExitStack() as stack:
         file = stack.enter_context(TargetFile(target))
         for image in images:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.chain import open_files
 from qcow2crypt.image.names import JSON, LayerOptions, path_beside, protocol_of, stored_options
+from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
 from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
@@ -37,6 +39,17 @@ class DiskWriter(Protocol):
 
     def finish(self) -> None:
         """Write what is left."""
+
+
+@runtime_checkable
+class PlacingWriter(DiskWriter, Protocol):
+    """A writer that can decide where data goes first, in order, and take the bytes later."""
+
+    def place(self, runs: Sequence[Run]) -> Placed:
+        """Give ascending runs their places."""
+
+    def put(self, placed: Placed, buffer: memoryview) -> None:
+        """Store what has its place, from ``buffer``, which is changed; in any thread and order."""
 
 
 def create(

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.placed import Run
 from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.tasks.creation import DiskWriter
+from qcow2crypt.tasks.creation import DiskWriter, PlacingWriter
+from qcow2crypt.tasks.pipeline import Turn, default_threads, in_turn
 from qcow2crypt.units import GuestOffset, align_down
 from qcow2crypt.zeros import data_runs
 
@@ -22,35 +24,38 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 _PIECE = 2 << 20
 """qemu-img reads so much at a time."""
+_PIECES_MAX = 256
 
 
 class Filler:
     """One copying job: what is the same for every range that it copies.
 
     ``sparse_size`` in bytes, 0 to store all; ``stored`` counts the guest bytes that were written.
+    ``threads`` read and write side by side; None: as many as there are processors, up to four.
     """
 
-    def __init__(self, sparse_size: int, progress: Progress | None, total: int) -> None:
+    def __init__(
+        self,
+        sparse_size: int,
+        progress: Progress | None,
+        total: int,
+        threads: int | None = None,
+    ) -> None:
         self.sparse_size = sparse_size
         self._progress = progress
         self.total = total
+        self.threads = threads or default_threads()
         self.stored = 0
 
     def copy(self, image: Image, writer: DiskWriter, start: int = 0, *, to: int = 0) -> None:
         """Copy ``image`` from ``start`` to its end; its first byte goes to guest offset ``to``."""
-        buffer = bytearray()
         self.tell(to + start)
-        for offset, length, zero in self._pieces(image, start):
-            if not zero:
-                if len(buffer) != length:
-                    buffer = bytearray(length)
-                image.preadinto(buffer, offset)
-                target = GuestOffset(to + offset)
-                with memoryview(buffer) as view:
-                    for first, end in data_runs(buffer, target, self.sparse_size):
-                        writer.write(GuestOffset(target + first), view[first:end])
-                        self.stored += end - first
-            self.tell(to + offset + length)
+        in_turn(
+            gathered(self._pieces(image, start)),
+            lambda: Copier(self, image, writer, to).do,
+            lambda done: self.tell(to + done),
+            self.threads,
+        )
 
     def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
         """Copy several images, one behind the other."""
@@ -124,6 +129,93 @@ class Filler:
         """Report how far the work is."""
         if self._progress:
             self._progress(done, self.total)
+
+
+class Copier:
+    """Copies pieces of one image in one thread, with a buffer that is used again and again."""
+
+    def __init__(self, filler: Filler, image: Image, writer: DiskWriter, to: int) -> None:
+        self._filler = filler
+        self._image = image
+        self._writer = writer
+        self._to = to
+        self._buffer = bytearray()
+
+    def do(self, batch: Batch, turn: Turn) -> int:
+        """Copy some pieces.  Gives the guest offset in the source where they end."""
+        if batch.pieces:
+            if len(self._buffer) < batch.length:
+                self._buffer = bytearray(max(batch.length, min(_PIECE, self._filler.total)))
+            with memoryview(self._buffer) as whole, whole[: batch.length] as view:
+                self._copy(batch, view, turn)
+        return batch.end
+
+    def _copy(self, batch: Batch, view: memoryview, turn: Turn) -> None:
+        for offset, at, length in batch.ranges():
+            self._image.preadinto(view[at : at + length], offset)
+        runs: list[Run] = []
+        at = 0
+        for offset, length in batch.pieces:
+            target = GuestOffset(self._to + offset)
+            for first, end in data_runs(view[at : at + length], target, self._filler.sparse_size):
+                runs.append((GuestOffset(target + first), at + first, end - first))
+            at += length
+        if not runs:
+            return
+        writer, placed = self._writer, None
+        with turn:
+            self._filler.stored += sum(length for _, _, length in runs)
+            if isinstance(writer, PlacingWriter):
+                placed = writer.place(runs)
+            else:
+                for target, at, length in runs:
+                    writer.write(target, view[at : at + length])
+        if placed is not None and isinstance(writer, PlacingWriter):
+            writer.put(placed, view)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pieces that are read together: (guest offset, length), ``length`` bytes in all.
+
+    All before ``end`` is done when they are.
+    """
+
+    pieces: list[tuple[GuestOffset, int]]
+    length: int
+    end: int
+
+    def ranges(self) -> Iterator[tuple[int, int, int]]:
+        """Neighbours as one: guest offset, position in the buffer, length."""
+        start = size = at = 0
+        for offset, length in self.pieces:
+            if size and start + size != offset:
+                yield start, at, size
+                at += size
+                size = 0
+            if not size:
+                start = offset
+            size += length
+        if size:
+            yield start, at, size
+
+
+def gathered(pieces: Iterable[tuple[GuestOffset, int, bool]]) -> Iterator[Batch]:
+    """Small pieces together, up to the size of a large one; those to skip only move the end."""
+    waiting: list[tuple[GuestOffset, int]] = []
+    size = end = 0
+    for offset, length, zero in pieces:
+        if waiting and (size + length > _PIECE or len(waiting) >= _PIECES_MAX) and not zero:
+            yield Batch(waiting, size, end)
+            waiting, size = [], 0
+        if not zero:
+            waiting.append((offset, length))
+            size += length
+        end = offset + length
+        if zero and not waiting:
+            yield Batch([], 0, end)
+    if waiting:
+        yield Batch(waiting, size, end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ LAYERS = (
     Layer(
         "layouts",
         (
-            *("image.base", "image.extents", "image.info", "image.qcow1.header", "image.luks1"),
+            *("image.base", "image.extents", "image.placed", "image.info"),
+            *("image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),
             *("image.qcow2.fresh.header", "image.qcow2.fresh.l2"),
@@ -58,6 +59,7 @@ LAYERS = (
             *("image.qcow1.structure", "image.qcow1.mapping"),
             *("image.qcow2.mapping", "image.qcow2.tables"),
             *("image.qcow2.fresh.allocator", "image.qcow2.fresh.preallocation"),
+            "image.qcow2.fresh.places",
             *("image.qcow2.fresh.refcounts", "image.qcow2.bulk.*", "image.qcow2.check.*"),
             *("image.qcow2.edit.editable", "image.qcow2.edit.protected"),
             *("image.qcow2.edit.refcounts", "image.qcow2.edit.metadata"),

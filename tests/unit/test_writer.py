@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ class Memory:
         self.data.extend(bytes(max(0, offset + view.nbytes - len(self.data))))
         self.data[offset : offset + view.nbytes] = view
         self.order.append(offset)
+
+    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
+        self.pwrite(b"".join(parts), offset)
 
     def truncate(self, size: int) -> None:
         del self.data[size:]

@@ -29,6 +29,7 @@ class FreshL2:
     def __init__(self, cluster_size: int, *, extended: bool) -> None:
         self._cluster_size = cluster_size
         self._step = 2 if extended else 1
+        self.extended = extended
         entry_size = EXTENDED_ENTRY_SIZE if extended else ENTRY_SIZE
         self.entries = cluster_size // entry_size
         self.unit = cluster_size // SUBCLUSTERS if extended else cluster_size

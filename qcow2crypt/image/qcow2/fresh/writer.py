@@ -8,21 +8,23 @@ L2 table are kept; header and refcounts are written last, so a cut file has no m
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Protocol
 
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image.placed import Placed, Run, write_parts
 from qcow2crypt.image.qcow2 import header as hdr
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
-    FLAG_COPIED,
-    OFFSET_MASK,
     CompressedRun,
     pack_compressed,
 )
 from qcow2crypt.image.qcow2.fresh.allocator import Allocator
-from qcow2crypt.image.qcow2.fresh.header import Places, fresh_header
+from qcow2crypt.image.qcow2.fresh.header import Places as HeaderPlaces
+from qcow2crypt.image.qcow2.fresh.header import fresh_header
 from qcow2crypt.image.qcow2.fresh.l2 import FreshL2, big_endian
+from qcow2crypt.image.qcow2.fresh.places import Places
 from qcow2crypt.image.qcow2.fresh.preallocation import Plan
 from qcow2crypt.image.qcow2.fresh.refcounts import refcount_blocks, refcount_table
 from qcow2crypt.image.qcow2.options import Qcow2Options
@@ -45,6 +47,9 @@ class Target(Protocol):
 
     def pwrite(self, data: ReadBuffer, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
+
+    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
+        """Write all parts one behind the other, from ``offset`` on."""
 
     def truncate(self, size: int) -> None:
         """Set the length of the file."""
@@ -93,10 +98,10 @@ class Qcow2Writer:
         self._cluster_size = cluster_size
         self.size = align_up(size, SECTOR_SIZE)
         self._l2 = FreshL2(cluster_size, extended=options.extended_l2)
-        self._coverage = cluster_size * self._l2.entries
-        l1_size = div_up(self.size, self._coverage)
+        coverage = cluster_size * self._l2.entries
+        l1_size = div_up(self.size, coverage)
         if l1_size * ENTRY_SIZE > hdr.L1_BYTES_MAX:
-            largest = hdr.L1_BYTES_MAX // ENTRY_SIZE * self._coverage
+            largest = hdr.L1_BYTES_MAX // ENTRY_SIZE * coverage
             raise ArgumentError(
                 f"a disk of {self.size} bytes is too large for clusters of {cluster_size} bytes: "
                 f"the limit is {largest}; use larger clusters"
@@ -104,10 +109,9 @@ class Qcow2Writer:
         self._l1 = array("Q", bytes(l1_size * ENTRY_SIZE))
         self._allocator = Allocator(cluster_size, options.refcount_order)
         # Names that do not fit shall be told before anything is written.
-        fresh_header(options, self.size, self._places(0))
+        fresh_header(options, self.size, self._header_places(0))
         l1_clusters = div_up(l1_size * ENTRY_SIZE, cluster_size)
         self._l1_first = self._allocator.allocate(l1_clusters) if l1_clusters else 0
-        self._l2_index = -1
         self._scratch = bytearray()
         self._end = 0
         self._data_end = self.size
@@ -116,6 +120,17 @@ class Qcow2Writer:
         self._plan: Plan | None = None
         if options.preallocates:
             self._preallocate()
+        self._map = Places(
+            self._allocator,
+            self._l1,
+            self._l2,
+            cluster_size,
+            external=data_target is not None,
+            plan=self._plan,
+            # A plain cluster that nobody writes holds zeros already.  An encrypted one is marked
+            # as zeros; QEMU does not, and its guest reads noise: raw zeros, decrypted.
+            plan_stored=cipher is None or options.version == 2,
+        )
         # Version 2 cannot mark clusters as zeros: what nobody writes is filled.
         self._fills = bool(self._plan and cipher is not None and options.version == 2)
         # Opening the new file again, as qemu-img does, restarts the search.
@@ -129,6 +144,38 @@ class Qcow2Writer:
         view = memoryview(data).cast("B")
         self._advance(offset, view.nbytes)
         self._store(offset, view)
+
+    def place(self, runs: Sequence[Run]) -> Placed:
+        """Give guest ranges their places, each as one ``write``; ``put`` brings the bytes.
+
+        Where a range ends inside a unit, the rest of the unit is written here.
+        """
+        placed = Placed([], [], [])
+        for offset, at, length in runs:
+            self._advance(offset, length)
+            self._place(placed, offset, at, length)
+        placed.tables.extend(self._map.take_tables())
+        for host, table in placed.tables:
+            self._end = max(self._end, host + len(table))
+        return placed
+
+    def put(self, placed: Placed, buffer: memoryview) -> None:
+        """Store what ``place`` gave a place, from ``buffer``, which is encrypted as it lies.
+
+        Threads may do this side by side, in any order, before ``finish``.
+        """
+        if self._cipher is not None:
+            for offset, at, length in placed.runs:
+                part = buffer[at : at + length]
+                self._cipher.encrypt_into(part, part, guest_sector(offset))
+        parts: list[tuple[int, ReadBuffer]] = [
+            (host, buffer[at : at + length]) for host, at, length in placed.parts
+        ]
+        if self._data is None:
+            write_parts(self._target, [*parts, *placed.tables])
+        else:
+            write_parts(self._data, parts)
+            write_parts(self._target, placed.tables)
 
     def write_zeroes(self, offset: GuestOffset, length: int) -> None:
         """Let a range read as zeros: whole sectors, behind all that was written before.
@@ -145,7 +192,7 @@ class Qcow2Writer:
             whole = position % unit == 0 and (stop % unit == 0 or stop == self.size)
             if whole and self._options.version == 3:
                 self._l2.store_zeros(
-                    self._index(position), position % self._cluster_size, stop - position
+                    self._map.index(position), position % self._cluster_size, stop - position
                 )
             else:
                 self._store(position, memoryview(bytes(stop - position)))
@@ -157,7 +204,7 @@ class Qcow2Writer:
         It is shorter than a cluster.  Not with encryption, preallocation or a data file.
         """
         self._advance(offset, min(self._cluster_size, self.size - offset))
-        index = self._index(offset)
+        index = self._map.index(offset)
         host = self._allocator.allocate_bytes(len(stored))
         run = CompressedRun(host, len(stored))
         self._l2.put(index, pack_compressed(run, self._options.cluster_bits))
@@ -168,9 +215,9 @@ class Qcow2Writer:
         """Write what is left: tables, refcounts, and last the header."""
         if self._fills:
             self._fill(align_up(self.size, self._cluster_size))
-        if self._plan is not None:
-            self._need_l2(len(self._l1))
-        self._flush_l2()
+        self._map.finish()
+        for host, packed in self._map.take_tables():
+            self._write(packed, host)
         target, size = self._target, self._cluster_size
         allocator = self._allocator
         if self._compressed:
@@ -186,7 +233,7 @@ class Qcow2Writer:
         table = allocator.table
         self._write(refcount_table(allocator.blocks, size, table.count), table.first * size)
         self._write(big_endian(self._l1), self._l1_first * size)
-        self._write(fresh_header(self._options, self.size, self._places(self._l1_first)), 0)
+        self._write(fresh_header(self._options, self.size, self._header_places(self._l1_first)), 0)
         target.truncate(self._end)
         if self._data is not None:
             self._data.truncate(self._data_end)
@@ -213,81 +260,9 @@ class Qcow2Writer:
             last = (clusters - 1) * size
             self._end = plan.last_host + align_up(self.size - last, self._l2.unit)
 
-    def _locate(self, position: int, length: int) -> tuple[int, int, tuple[bool, bool]]:
-        """A host offset for ``position`` and how many bytes lie in one piece there.
-
-        They count as stored now; the flags tell whether the first and the last unit did not yet.
-        """
-        size, l2 = self._cluster_size, self._l2
-        start = done = 0
-        first_fresh = last_fresh = False
-        while done < length:
-            at = position + done
-            index, within = self._index(at), at % size
-            wanted = div_up(within + length - done, size)
-            wanted = min(wanted, l2.entries - index)
-            if l2.placed(index):
-                clusters = l2.run(index, wanted)
-                if done and l2.host(index) != start + done:
-                    break
-            elif done and self._data is None:
-                clusters = self._allocator.allocate_at((start + done) // size, wanted)
-                if not clusters:
-                    break
-                l2.place(index, start + done, clusters)
-            else:
-                clusters = wanted
-                host = at - within
-                if self._data is None:
-                    host = self._allocator.allocate(wanted) * size
-                l2.place(index, host, clusters)
-            part = min(clusters * size - within, length - done)
-            if not done:
-                start = l2.host(index) + within
-                first_fresh = not l2.is_stored(index, within)
-            last = within + part - 1
-            last_fresh = not l2.is_stored(index + last // size, last % size)
-            l2.store(index, within, part)
-            done += part
-        return start, done, (first_fresh, last_fresh)
-
-    def _index(self, position: int) -> int:
-        """The index of a guest offset in its L2 table, which becomes the present one."""
-        self._need_l2(position // self._coverage)
-        return position % self._coverage // self._cluster_size
-
-    def _need_l2(self, l1_index: int) -> None:
-        if l1_index == self._l2_index:
-            return
-        self._flush_l2()
-        if self._plan is None:
-            self._l1[l1_index] = self._allocator.allocate(1) * self._cluster_size | FLAG_COPIED
-        else:
-            # Tables that are passed over have their entries, too.
-            for passed in range(self._l2_index + 1, l1_index):
-                self._load_l2(self._plan, passed)
-                self._flush_l2()
-            if l1_index < len(self._l1):
-                self._load_l2(self._plan, l1_index)
-        self._l2_index = l1_index
-
-    def _load_l2(self, plan: Plan, l1_index: int) -> None:
-        """Begin an L2 table with the places that are planned."""
-        # A plain cluster that nobody writes holds zeros already.  An encrypted one is marked as
-        # zeros; QEMU does not, and its guest reads noise: raw zeros, decrypted.
-        stored = self._cipher is None or self._options.version == 2
-        self._l2_index = l1_index
-        for index, host, count in plan.entries(l1_index):
-            self._l2.place(index, host, count, stored=stored)
-
-    def _flush_l2(self) -> None:
-        if 0 <= self._l2_index < len(self._l1):
-            self._write(self._l2.packed(), self._l1[self._l2_index] & OFFSET_MASK)
-            self._l2.clear()
-
-    def _places(self, l1_first: int) -> Places:
+    def _header_places(self, l1_first: int) -> HeaderPlaces:
         table, size = self._allocator.table, self._cluster_size
-        return Places(len(self._l1), l1_first * size, table.first * size, table.count)
+        return HeaderPlaces(len(self._l1), l1_first * size, table.first * size, table.count)
 
     # Bytes.
 
@@ -310,31 +285,47 @@ class Qcow2Writer:
             self._position += length
 
     def _store(self, offset: int, view: memoryview) -> None:
-        """Encrypt and write guest bytes."""
+        """Encrypt a copy of guest bytes and write it."""
         if self._cipher is not None:
             if len(self._scratch) != view.nbytes:
                 self._scratch = bytearray(view.nbytes)
-            self._cipher.encrypt_into(view, self._scratch, guest_sector(GuestOffset(offset)))
+            self._scratch[:] = view
             view = memoryview(self._scratch)
-        position, end = offset, offset + view.nbytes
+        placed = Placed([], [], self._map.take_tables())
+        self._place(placed, offset, 0, view.nbytes)
+        placed.tables.extend(self._map.take_tables())
+        for host, table in placed.tables:
+            self._end = max(self._end, host + len(table))
+        self.put(placed, view)
+
+    def _place(self, placed: Placed, offset: int, at: int, length: int) -> None:
+        """Add the places of a guest range, whose bytes lie from ``at`` on in a buffer."""
+        placed.add_run(offset, at, length)
+        position, end = offset, offset + length
+        most = _ENCRYPTED_CLUSTERS_AT_ONCE * self._cluster_size
         while position < end:
             length = end - position
             if self._cipher is not None:
-                most = _ENCRYPTED_CLUSTERS_AT_ONCE * self._cluster_size
                 length = min(length, most - position % self._cluster_size)
-            host, length, fresh = self._locate(position, length)
-            self._put(position, view[position - offset :][:length], host, fresh)
+            host, length, fresh = self._map.locate(position, length)
+            placed.add_part(host, at + position - offset, length)
+            self._note_end(host + length)
+            self._fill_units(position, position + length, host, fresh)
             position += length
 
-    def _put(self, position: int, data: memoryview, host: int, fresh: tuple[bool, bool]) -> None:
-        """Write data, and fill what is left of new units with what the guest saw there."""
-        end = position + data.nbytes
-        self._write_data(data, host)
+    def _fill_units(self, position: int, end: int, host: int, fresh: tuple[bool, bool]) -> None:
+        """Fill what is left of new units with what the guest saw there."""
         head, tail = position % self._l2.unit, -end % self._l2.unit
         if head and fresh[0]:
             self._write_data(self._seen_before(position - head, head), host - head)
         if tail and fresh[1]:
-            self._write_data(self._seen_before(end, tail), host + data.nbytes)
+            self._write_data(self._seen_before(end, tail), host + end - position)
+
+    def _note_end(self, end: int) -> None:
+        if self._data is None:
+            self._end = max(self._end, end)
+        else:
+            self._data_end = max(self._data_end, end)
 
     def _seen_before(self, position: int, length: int) -> ReadBuffer:
         seen: ReadBuffer = bytes(length)
@@ -347,13 +338,9 @@ class Qcow2Writer:
         return self._cipher.encrypt(seen, guest_sector(GuestOffset(position)))
 
     def _write_data(self, data: ReadBuffer, offset: int) -> None:
-        if self._data is None:
-            self._write(data, offset)
-        else:
-            self._data.pwrite(data, offset)
-            self._data_end = max(self._data_end, offset + memoryview(data).nbytes)
+        (self._target if self._data is None else self._data).pwrite(data, offset)
+        self._note_end(offset + memoryview(data).nbytes)
 
     def _write(self, data: ReadBuffer, offset: int) -> None:
-        view = memoryview(data)
-        self._target.pwrite(view, offset)
-        self._end = max(self._end, offset + view.nbytes)
+        self._target.pwrite(data, offset)
+        self._end = max(self._end, offset + memoryview(data).nbytes)

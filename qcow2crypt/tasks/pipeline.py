@@ -1,0 +1,189 @@
+"""Do jobs on a few threads, with one step of each in the order of the jobs.
+
+A job reads, waits for its turn, decides, passes the turn and writes.  What is decided in turn is
+the same for any number of threads.  Memory is bounded: a thread has one job at a time.  Knows
+nothing of images.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import TypeAlias, TypeVar
+
+Job = TypeVar("Job")
+Turn: TypeAlias = "AbstractContextManager[None]"
+Worker: TypeAlias = "Callable[[Job, Turn], int]"
+"""Does one job and gives how far the work is then.  It enters the turn once, or not at all."""
+
+THREADS_MAX = 16
+_THREADS_USEFUL = 4
+_WAIT_SECONDS = 0.5
+"""On Windows a wait without an end could not be interrupted."""
+
+
+class _StoppedError(Exception):
+    """An earlier job failed, or the caller gave up: this thread ends."""
+
+
+def default_threads() -> int:
+    """One for each processor that this process may use, but not more than are of use."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), _THREADS_USEFUL)
+    return min(os.cpu_count() or 1, _THREADS_USEFUL)
+
+
+def in_turn(
+    jobs: Iterable[Job],
+    make_worker: Callable[[], Worker[Job]],
+    tell: Callable[[int], None],
+    threads: int,
+) -> None:
+    """Do all jobs.  ``make_worker`` is called once for each thread, for buffers of its own.
+
+    ``tell`` is called in this thread, in the order of the jobs, when one and all before it are
+    done.  Of the errors of several jobs that of the first is raised, unchanged.  When this
+    returns or raises, no thread is left.
+    """
+    coming = iter(jobs)
+    first = list(itertools.islice(coming, 2))
+    coming = itertools.chain(first, coming)
+    if threads == 1 or len(first) == 1:
+        worker = make_worker()
+        for job in coming:
+            tell(worker(job, nullcontext()))
+        return
+    if first:
+        _Line(coming, make_worker).run(threads, tell)
+
+
+class _Line:
+    """The jobs of one call, and how far they are."""
+
+    def __init__(self, jobs: Iterator[Job], make_worker: Callable[[], Worker[Job]]) -> None:
+        self._jobs = jobs
+        self._make_worker = make_worker
+        self._taking = threading.Lock()
+        self._changed = threading.Condition()
+        self._taken = 0
+        self._turn = 0
+        self._working = 0
+        self._done: dict[int, int] = {}
+        self._stopped = False
+        self._failed: int | None = None
+        self._error: BaseException | None = None
+
+    def run(self, threads: int, tell: Callable[[int], None]) -> None:
+        """Start the threads, tell what is done, and wait for their end."""
+        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+        started = []
+        self._working = threads
+        try:
+            for thread in workers:
+                thread.start()
+                started.append(thread)
+            self._watch(tell)
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+            for thread in started:
+                thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self, tell: Callable[[int], None]) -> None:
+        told = 0
+        while True:
+            with self._changed:
+                while told not in self._done and self._working:
+                    self._changed.wait(_WAIT_SECONDS)
+                if told not in self._done:
+                    return
+                far = self._done.pop(told)
+                while told + 1 in self._done:
+                    told += 1
+                    far = self._done.pop(told)
+            told += 1
+            tell(far)
+
+    def _work(self) -> None:
+        number = 0
+        try:
+            worker = self._make_worker()
+            while True:
+                with self._taking:
+                    number = self._taken
+                    if self._ends_before(number):
+                        return
+                    self._taken += 1
+                    job = next(self._jobs, None)
+                if job is None:
+                    return
+                turn = _Turn(self, number)
+                far = worker(job, turn)
+                if not turn.taken:
+                    with turn:
+                        pass
+                with self._changed:
+                    self._done[number] = far
+                    self._changed.notify_all()
+        except _StoppedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._fail(number, error)
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    def _ends_before(self, number: int) -> bool:
+        return self._stopped or (self._failed is not None and self._failed <= number)
+
+    def _fail(self, number: int, error: BaseException) -> None:
+        with self._changed:
+            if self._failed is None or number < self._failed:
+                self._failed, self._error = number, error
+            self._changed.notify_all()
+
+    def wait_for(self, number: int) -> None:
+        """Wait until all jobs before this one have passed the turn."""
+        with self._changed:
+            while self._turn != number:
+                if self._ends_before(number):
+                    raise _StoppedError
+                self._changed.wait(_WAIT_SECONDS)
+            if self._stopped:
+                raise _StoppedError
+
+    def pass_on(self, number: int) -> None:
+        """Let the next job have its turn."""
+        with self._changed:
+            self._turn = number + 1
+            self._changed.notify_all()
+
+
+class _Turn:
+    """The turn of one job."""
+
+    def __init__(self, line: _Line, number: int) -> None:
+        self._line = line
+        self._number = number
+        self.taken = False
+
+    def __enter__(self) -> None:
+        self.taken = True
+        self._line.wait_for(self._number)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._line.pass_on(self._number)

@@ -1,0 +1,114 @@
+"""Jobs on threads: the order of turns and reports, errors, and that no thread stays."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from qcow2crypt.tasks.pipeline import Turn, default_threads, in_turn
+
+COUNTS = [1, 2, 3, 4, 16]
+
+
+def wait_a_little(job: int) -> None:
+    time.sleep(random.Random(job).random() / 500)  # noqa: S311 - no secret
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+@pytest.mark.parametrize("jobs", [0, 1, 2, 3, 50])
+def test_turns_and_reports_come_in_order(jobs: int, threads: int) -> None:
+    decided: list[int] = []
+    finished: set[int] = set()
+    told: list[int] = []
+
+    def work(job: int, turn: Turn) -> int:
+        wait_a_little(job)
+        if job % 3:  # some need no turn
+            with turn:
+                decided.append(job)
+        wait_a_little(-job)
+        finished.add(job)
+        return job
+
+    def tell(far: int) -> None:
+        assert finished >= set(range(far + 1))
+        told.append(far)
+
+    before = threading.active_count()
+    in_turn(range(jobs), lambda: work, tell, threads)
+    assert decided == [job for job in range(jobs) if job % 3]
+    assert told == sorted(told)
+    assert told[-1:] == [jobs - 1][: jobs > 0]
+    assert finished == set(range(jobs))
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+@pytest.mark.parametrize("where", ["before the turn", "in the turn", "after the turn"])
+def test_the_error_of_the_first_job_is_raised(where: str, threads: int) -> None:
+    decided: list[int] = []
+    bad = {20: KeyError("first"), 21: ValueError("second")}
+
+    def fail(job: int, here: str) -> None:
+        if job in bad and where == here:
+            if job == 20:
+                time.sleep(0.01)  # the second may well come before it
+            raise bad[job]
+
+    def work(job: int, turn: Turn) -> int:
+        fail(job, "before the turn")
+        with turn:
+            fail(job, "in the turn")
+            decided.append(job)
+        fail(job, "after the turn")
+        return job
+
+    before = threading.active_count()
+    with pytest.raises(KeyError) as caught:
+        in_turn(range(1000), lambda: work, lambda _: None, threads)
+    assert caught.value is bad[20]
+    assert decided == sorted(decided)
+    assert len(decided) < 40
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+def test_a_caller_who_gives_up_ends_all(threads: int) -> None:
+    before = threading.active_count()
+
+    def work(job: int, turn: Turn) -> int:
+        with turn:
+            return job
+
+    def stop(far: int) -> None:
+        if far >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_turn(iter(int, 1), lambda: work, lambda _: stop(10), threads)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+def test_jobs_that_cannot_be_made(threads: int) -> None:
+    done: list[int] = []
+
+    def work(job: int, turn: Turn) -> int:
+        with turn:
+            done.append(job)
+        return job
+
+    def jobs() -> object:
+        yield from range(5)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        in_turn(jobs(), lambda: work, lambda _: None, threads)  # type: ignore[type-var, arg-type]
+    assert done == list(range(5))
+
+
+def test_default_threads() -> None:
+    assert 1 <= default_threads() <= 4
