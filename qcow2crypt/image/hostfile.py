@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, NoReturn, TypeAlias
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError, TargetError
@@ -29,6 +29,11 @@ from qcow2crypt.image.filecalls import (
 from qcow2crypt.units import ReadBuffer, WriteBuffer
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+
+_GAP_MAX = 4096
+"""So much between two parts is read with them."""
+_VIEWS_MAX = 1000
+"""POSIX systems take 1024 in one call, or more."""
 
 # File objects raise more than OSError: closed, text, a size that is no size, a missing method.
 _FILE_ERRORS = (OSError, ValueError, TypeError, OverflowError, AttributeError)
@@ -192,6 +197,41 @@ class HostFile:
             done += count
         if done < length:
             view[done:] = bytes(length - done)
+
+    def pread_parts(self, parts: Sequence[tuple[memoryview, int]]) -> None:
+        """Fill each buffer from its offset.  In the order of offsets this takes few calls."""
+        group: list[memoryview] = []
+        first = start = end = 0
+        for number, (view, offset) in enumerate(parts):
+            gap = offset - end
+            if group and not (0 <= gap <= _GAP_MAX and len(group) < _VIEWS_MAX):
+                self._pread_group(group, start, parts[first:number])
+                group = []
+            if not group:
+                first, start = number, offset
+            elif gap:
+                group.append(memoryview(bytearray(gap)))  # read and thrown away
+            group.append(view)
+            end = offset + view.nbytes
+        if group:
+            self._pread_group(group, start, parts[first:])
+
+    def _pread_group(
+        self, group: list[memoryview], start: int, parts: Sequence[tuple[memoryview, int]]
+    ) -> None:
+        """Read what lies in one piece; if that is not all there, each part alone."""
+        descriptor = self._descriptor
+        if descriptor is not None and len(parts) > 1:
+            try:
+                wanted = sum(view.nbytes for view in group)
+                if os.preadv(descriptor.number, group, start) == wanted:
+                    return
+            except OSError:  # told with its offset below
+                pass
+            finally:
+                del descriptor
+        for view, offset in parts:
+            self.pread_into(view, offset)
 
     def pread(self, length: int, offset: int) -> bytes:
         """``length`` bytes at ``offset``, zeros past the end.  For tables, not for bulk data."""

@@ -138,6 +138,7 @@ class Copier:
         self._filler = filler
         self._image = image
         self._writer = writer
+        self._placing = writer if isinstance(writer, PlacingWriter) else None
         self._to = to
         self._buffer = bytearray()
 
@@ -162,16 +163,16 @@ class Copier:
             at += length
         if not runs:
             return
-        writer, placed = self._writer, None
+        placing = self._placing
         with turn:
             self._filler.stored += sum(length for _, _, length in runs)
-            if isinstance(writer, PlacingWriter):
-                placed = writer.place(runs)
+            if placing is not None:
+                placed = placing.place(runs)
             else:
                 for target, at, length in runs:
-                    writer.write(target, view[at : at + length])
-        if placed is not None and isinstance(writer, PlacingWriter):
-            writer.put(placed, view)
+                    self._writer.write(target, view[at : at + length])
+        if placing is not None:
+            placing.put(placed, view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,9 @@ def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
         return
     header = image.structure.header
     reach = header.l2_coverage
+    if start // reach == (end - 1) // reach and end <= image.size - header.cluster_size:
+        yield start, end
+        return
     whole_clusters = align_down(image.size, header.cluster_size)
     while start < end:
         stop = min(align_down(start, reach) + reach, end)

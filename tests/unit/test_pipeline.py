@@ -14,7 +14,7 @@ COUNTS = [1, 2, 3, 4, 16]
 
 
 def wait_a_little(job: int) -> None:
-    time.sleep(random.Random(job).random() / 500)  # noqa: S311 - no secret
+    time.sleep(random.Random(job).random() / 500)
 
 
 @pytest.mark.parametrize("threads", COUNTS)

@@ -36,6 +36,7 @@ from qcow2crypt.units import GuestOffset, HostOffset
 
 _DATA, _ZERO = ExtentKind.DATA, ExtentKind.ZERO
 _UNALLOCATED, _COMPRESSED = ExtentKind.UNALLOCATED, ExtentKind.COMPRESSED
+_LOOK_AT_ALL = 4
 _UNIFORM = (0, ALL_ALLOCATED, ALL_ZERO)
 """Subclusters that are all alike."""
 
@@ -194,6 +195,11 @@ class ClusterMap:
     def _end_of_growing(self, table: array[int], index: int, last: int, step: int) -> int:
         """The first entry after ``index`` that is not the one before plus one cluster."""
         size = self._cluster_size
+        if step == 1 and last - index > _LOOK_AT_ALL:
+            # Most tables grow all the way, with the same flags: that takes one comparison.
+            first = table[index]
+            if table[index:last] == array("Q", range(first, first + (last - index) * size, size)):
+                return last
         compared = self._compared
         follower = (table[index * step] & compared) + size
         bitmap = table[index * step + step - 1]

@@ -186,19 +186,46 @@ class Qcow2Image(Image):
         """
         end = offset + view.nbytes
         position = offset
+        data: list[tuple[int, int]] = []  # where runs of data end, one behind the other; host
+        data_from = position
         while position < end:
             kind, host, stop = where.run_at(position, end)
-            part = view[position - offset : stop - offset]
             if kind is _DATA:
                 assert host is not None  # noqa: S101 - it always has one; this is for mypy
-                self._read_data(part, position, host)
-            elif kind is _UNALLOCATED:
-                self._read_backing(part, GuestOffset(position))
-            elif kind is _ZERO:
-                part[:] = bytes(stop - position)
+                data_from = data_from if data else position
+                data.append((stop, host))
             else:
-                self._read_compressed(where, part, GuestOffset(position))
+                if data:
+                    self._read_runs(view[data_from - offset : position - offset], data_from, data)
+                    data = []
+                part = view[position - offset : stop - offset]
+                if kind is _UNALLOCATED:
+                    self._read_backing(part, GuestOffset(position))
+                elif kind is _ZERO:
+                    part[:] = bytes(stop - position)
+                else:
+                    self._read_compressed(where, part, GuestOffset(position))
             position = stop
+        if data:
+            self._read_runs(view[data_from - offset :], data_from, data)
+
+    def _read_runs(self, view: memoryview, start: int, runs: list[tuple[int, int]]) -> None:
+        """Read data that the guest has in one piece, from the places where it lies."""
+        whole = not (start | start + view.nbytes) & _IN_SECTOR
+        parts: list[tuple[memoryview, int]] = []
+        position = start
+        for stop, host in runs:
+            parts.append((view[position - start : stop - start], host))
+            position = stop
+        if len(runs) == 1 or self._wrong_iv or not (whole or self._cipher is None):
+            position = start
+            for part, host in parts:
+                self._read_data(part, position, host)
+                position += part.nbytes
+            return
+        self._data_file.pread_parts(parts)
+        if self._encrypted:
+            self._decrypt(view, start)
 
     def _read_data(self, part: memoryview, start: int, host: int) -> None:
         if not self._encrypted:
@@ -230,6 +257,10 @@ class Qcow2Image(Image):
     def _read_sectors(self, part: memoryview, start: int, host: int) -> None:
         """Read and decrypt whole sectors."""
         self._data_file.pread_into(part, host)
+        self._decrypt(part, start, host)
+
+    def _decrypt(self, part: memoryview, start: int, host: int = 0) -> None:
+        """Decrypt whole sectors; ``host`` is of use only where IVs may be wrong."""
         cipher = self._cipher
         if cipher is None:  # closed by another thread: never hand out ciphertext
             raise ArgumentError("the image is closed")

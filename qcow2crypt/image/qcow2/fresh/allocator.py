@@ -164,11 +164,12 @@ class Allocator:
 
     def _find(self, count: int) -> int:
         """First fit from the moving index on; the index moves behind what was found."""
-        for first, end in self.holes:
-            start = max(first, self._next)
-            if end - start >= count:
-                self._next = start + count
-                return start
+        if self.holes and self.holes[-1][1] - self._next >= count:
+            for first, end in self.holes:
+                start = max(first, self._next)
+                if end - start >= count:
+                    self._next = start + count
+                    return start
         start = max(self.frontier, self._next)
         self._next = start + count
         return start
