@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -55,8 +56,8 @@ USAGE = "qcow2crypt convert [options] SOURCE... TARGET"
 ABOUT = """\
 Copy the guest disk of SOURCE into a new image TARGET.  TARGET is raw, or what -O says.  SOURCE is
 only read, with all its backing files.  TARGET appears when it is whole: after an error there is no
-half image.  Several sources become one disk.  A passphrase that no option names is asked for on
-the terminal.
+half image.  Several sources become one disk.  A TARGET of - is standard output, which gets a raw
+disk as it comes.  A passphrase that no option names is asked for on the terminal.
 
   qcow2crypt convert old.qcow2 disk.raw
   qcow2crypt convert -O qcow2 --secret-file key old.qcow2 plain.qcow2
@@ -70,6 +71,10 @@ of the disk and warns when nothing there looks like a disk.
 """
 _CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsafe")
 _SPARSE_MAX = 16 << 20
+_ONLY_FOR_FILES = (
+    *("n", "c", "o", "e", "B", "b", "F", "target-image-opts", "target-is-zero"),
+    *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
+)
 OPTIONS = (
     source_format("the format of SOURCE; without it the first bytes decide"),
     Option("O", "O", metavar="FMT", about="the format of TARGET: raw (default) or qcow2"),
@@ -136,6 +141,8 @@ def run(arguments: Arguments, console: Console) -> int:
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
+    if target_text == "-":
+        return _to_stdout(source_texts, arguments, objects, console)
     if arguments.flag("n"):
         target, options = _existing_target(target_text, arguments, objects, console)
     else:
@@ -172,6 +179,36 @@ def run(arguments: Arguments, console: Console) -> int:
                 existing=existing,
                 threads=threads,
             )
+    return 0
+
+
+def _to_stdout(
+    texts: tuple[str, ...],
+    arguments: Arguments,
+    objects: dict[str, SecretObject],
+    console: Console,
+) -> int:
+    """The raw disk to standard output.  Raises CommandError for what has no sense there."""
+    for key in _ONLY_FOR_FILES:
+        if arguments.flag(key):
+            dashes = "-" if len(key) == 1 else "--"
+            raise CommandError(f"{dashes}{key} cannot be with standard output: it gets a raw disk")
+    if arguments.last("O") not in (None, "raw"):
+        raise CommandError(
+            "standard output gets a raw disk: another format is not written in one go. "
+            "Leave -O out, or name a file"
+        )
+    if sys.stdout is None or sys.stdout.isatty():
+        raise CommandError("a disk is not written to a terminal: redirect standard output")
+    from qcow2crypt.tasks.streaming import stream
+
+    with ExitStack() as stack:
+        images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
+        for image in images:
+            _look_at_source(image, console)
+        sys.stdout.flush()
+        with progress(progress_mode(arguments), "convert") as report:
+            stream(images, sys.stdout.fileno(), progress=report)
     return 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import qcow2crypt
 from qcow2crypt import Qcow2Options
+from qcow2crypt.errors import ArgumentError
 
 MIB = 1 << 20
 OPTIONS = [
@@ -58,5 +59,5 @@ def test_files_are_equal(options: Qcow2Options, source: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("threads", [0, 17])
 def test_too_few_and_too_many(threads: int, source: Path, tmp_path: Path) -> None:
-    with pytest.raises(qcow2crypt.ArgumentError, match="1 to 16"):
+    with pytest.raises(ArgumentError, match="1 to 16"):
         qcow2crypt.convert(source, tmp_path / "x", source_format="raw", threads=threads)
