@@ -16,7 +16,7 @@ _ONE_BYTE = 3
 def refcount_blocks(allocator: Allocator, order: int) -> Iterator[tuple[int, ReadBuffer]]:
     """Each block as (host offset, bytes): what is in use counts one, but for what is shared."""
     per_block = allocator.refcounts_per_block
-    full = pack_refcounts(_counts(b"\1" * per_block, order), order)
+    full = _ones(bytearray(b"\1") * per_block, order)
     for index, cluster in enumerate(allocator.blocks):
         if cluster is None:
             continue
@@ -28,6 +28,9 @@ def refcount_blocks(allocator: Allocator, order: int) -> Iterator[tuple[int, Rea
             ones = bytearray(b"\1" * per_block)
             for start, stop in free:
                 ones[start - first : stop - first] = bytes(stop - start)
+            if not any(shared):
+                yield cluster * allocator.cluster_size, _ones(ones, order)
+                continue
             counts = _counts(ones, order)
             for number, more in enumerate(shared):
                 if more:
@@ -40,6 +43,16 @@ def refcount_table(blocks: Sequence[int | None], cluster_size: int, clusters: in
     """A refcount table of ``clusters`` clusters."""
     table = array("Q", [0 if block is None else block * cluster_size for block in blocks])
     return big_endian(table).ljust(clusters * cluster_size, b"\0")
+
+
+def _ones(ones: bytearray, order: int) -> ReadBuffer:
+    """A block of counts that are all 0 or 1."""
+    if order < _ONE_BYTE:
+        return pack_refcounts(ones, order)
+    width = 1 << order - _ONE_BYTE
+    packed = bytearray(len(ones) * width)
+    packed[width - 1 :: width] = ones  # big-endian: the last byte of each
+    return packed
 
 
 def _counts(ones: bytes | bytearray, order: int) -> bytearray | array[int]:

@@ -1,0 +1,232 @@
+"""How long does a conversion take, next to qemu-img and cp?
+
+    python benchmarks/convert.py            512 MiB of random data in /dev/shm
+    python benchmarks/convert.py --mib 64 --rounds 1 --quick      writes no file
+    python benchmarks/convert.py --folder /var/tmp                on a disk
+
+Whole processes, one after the other, all of them once a round; the memory is warm, because the
+first round does not count.  Every output is compared with the source, or by ``qemu-img compare``,
+after the first round.  Prints a table, and writes a JSON file to benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.engines import cpu, git  # noqa: E402 - found by the line above
+
+PASSPHRASE = "correct horse"
+CLUSTER_SIZES = (65536, 512, 4096, 2 << 20)
+OURS = (sys.executable, "-m", "qcow2crypt", "convert", "-q")
+AES = "encrypt.format=aes,cluster_size="
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command: what it does, on which clusters, and who does it."""
+
+    work: str
+    cluster_size: int
+    who: str
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Seconds on the clock (median, least), of the processor (least), and most memory in MiB."""
+
+    work: str
+    cluster_size: int
+    who: str
+    median: float
+    least: float
+    processor: float
+    memory: float
+
+
+class Inputs:
+    """The files that are converted, and the commands for it."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.raw = folder / "source.raw"
+        self.key = folder / "key"
+        self.out = folder / "out"
+        self.key.write_text(PASSPHRASE)
+        with self.raw.open("wb") as file:
+            for _ in range(0, size, 1 << 20):
+                file.write(os.urandom(1 << 20))
+        self.images = {}
+        for cluster_size in CLUSTER_SIZES:
+            path = self.images[cluster_size] = folder / f"source-{cluster_size}.qcow2"
+            run(self.qemu("-O", "qcow2", "-o", self.aes(cluster_size), str(self.raw), str(path)))
+
+    def aes(self, cluster_size: int) -> str:
+        """The option of qemu-img for an encrypted target."""
+        return f"{AES}{cluster_size},encrypt.key-secret=key"
+
+    def qemu(self, *words: str) -> list[str]:
+        """A command line of qemu-img."""
+        return ["qemu-img", "convert", "--object", f"secret,id=key,file={self.key}", *words]
+
+    def opened(self, cluster_size: int) -> str:
+        """The encrypted image, in qemu-img's words."""
+        name = self.images[cluster_size]
+        return f"driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename={name}"
+
+    def rows(self) -> Iterator[Row]:
+        """All that is measured."""
+        raw, out = str(self.raw), str(self.out)
+        yield Row("copy", 0, "cp", ["cp", raw, out])
+        for size in CLUSTER_SIZES:
+            image = str(self.images[size])
+            given = ["--secret-file", str(self.key)]
+            new = ["--target-secret-file", str(self.key), "-O", "qcow2", "-o", f"{AES}{size}"]
+            wanted = ["-O", "qcow2", "-o", self.aes(size)]
+            opened = ["--image-opts", self.opened(size)]
+            fast = ["-m", "16", "-W"]
+            yield Row("raw to AES", size, "qemu-img", self.qemu(*wanted, raw, out))
+            yield Row("raw to AES", size, "qemu-img -m16 -W", self.qemu(*fast, *wanted, raw, out))
+            yield Row("AES to raw", size, "qemu-img", self.qemu("-O", "raw", *opened, out))
+            yield Row("AES to AES", size, "qemu-img", self.qemu(*wanted, *opened, out))
+            for threads in ("1", "2"):
+                who = f"qcow2crypt -m{threads}"
+                start = [*OURS, "-m", threads]
+                yield Row("raw to AES", size, who, [*start, *new, raw, out])
+                yield Row("AES to raw", size, who, [*start, *given, image, out])
+                yield Row("AES to AES", size, who, [*start, *given, *new, image, out])
+
+    def check(self, row: Row) -> None:
+        """Whether the guest disk is the same in the output.  Raises CalledProcessError."""
+        if row.work in {"copy", "AES to raw"}:
+            run(["cmp", str(self.raw), str(self.out)])
+            return
+        key = ["--object", f"secret,id=key,file={self.key}", "--image-opts"]
+        image = f"driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename={self.out}"
+        run(["qemu-img", "compare", *key, image, f"driver=raw,file.filename={self.raw}"])
+        run(["qemu-img", "check", "-q", *key, image])
+
+
+def run(words: list[str]) -> tuple[float, float, float]:
+    """Seconds on the clock, seconds of the processor, and MiB of one process."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what an installed package has, too
+    start = time.perf_counter()
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stderr is not None  # noqa: S101 - for mypy
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words, stderr=said)
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def version_of_qemu() -> str:
+    """The first line that qemu-img says of itself."""
+    done = subprocess.run(
+        ["qemu-img", "--version"],  # noqa: S607 - whichever the user has
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.splitlines()[0]
+
+
+def measure(inputs: Inputs, rounds: int) -> list[Figures]:
+    """All rows in turns; a round before the first makes memory warm and checks the outputs."""
+    rows = list(inputs.rows())
+    samples: list[list[tuple[float, float, float]]] = [[] for _ in rows]
+    for number in range(rounds + 1):
+        for row, found in zip(rows, samples, strict=True):
+            inputs.out.unlink(missing_ok=True)
+            sample = run(row.words)
+            if number:
+                found.append(sample)
+            else:
+                inputs.check(row)
+    return [
+        Figures(
+            row.work,
+            row.cluster_size,
+            row.who,
+            round(statistics.median(wall for wall, _, _ in found), 3),
+            round(min(wall for wall, _, _ in found), 3),
+            round(min(processor for _, processor, _ in found), 3),
+            round(max(memory for _, _, memory in found), 1),
+        )
+        for row, found in zip(rows, samples, strict=True)
+    ]
+
+
+def show(figures: list[Figures]) -> None:
+    """The table: in brackets how many times the speed of qemu-img's default."""
+    peers = {(one.work, one.cluster_size): one for one in figures if one.who == "qemu-img"}
+    head = (
+        f"{'':12}{'clusters':>10}  {'':18}{'median s':>10}{'':8}{'processor s':>12}{'':8}{'MiB':>6}"
+    )
+    print(head)
+    for one in figures:
+        peer = peers.get((one.work, one.cluster_size), one)
+        times = f"({peer.median / one.median:.1f}x)"
+        work = f"({peer.processor / max(one.processor, 0.001):.1f}x)"
+        print(
+            f"{one.work:12}{one.cluster_size or '':>10}  {one.who:18}{one.median:10.2f}{times:>8}"
+            f"{one.processor:12.2f}{work:>8}{one.memory:6.0f}"
+        )
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108
+    parser.add_argument("--quick", action="store_true", help="write no file")
+    given = parser.parse_args()
+    if shutil.which("qemu-img") is None:
+        print("qemu-img is not installed: there is nothing to compare with")
+        return 1
+    before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        figures = measure(Inputs(Path(folder), given.mib << 20), given.rounds)
+    show(figures)
+    print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after")
+    if not given.quick:
+        document = {
+            "cpu": cpu(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+            "commit": git("rev-parse", "HEAD"),
+            "qemu-img": version_of_qemu(),
+            "mib": given.mib,
+            "rounds": given.rounds,
+            "load": [before, os.getloadavg()[0]],
+            "figures": [asdict(one) for one in figures],
+        }
+        system = f"{platform.system().lower()}-{platform.machine()}"
+        path = ROOT / "benchmarks" / "results" / f"convert-{system}.json"
+        path.write_text(json.dumps(document, indent=1) + "\n")
+        print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
