@@ -72,7 +72,7 @@ of the disk and warns when nothing there looks like a disk.
 _CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsafe")
 _SPARSE_MAX = 16 << 20
 _ONLY_FOR_FILES = (
-    *("n", "c", "o", "e", "B", "b", "F", "target-image-opts", "target-is-zero"),
+    *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
     *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
 )
 OPTIONS = (
@@ -102,6 +102,7 @@ OPTIONS = (
     Option("W", "W", about="no effect on the result: writing is in order"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
+    Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
     Option("c", "c", about="compress clusters (qcow2, not encrypted)"),
     Option(
         "l",
@@ -141,6 +142,8 @@ def run(arguments: Arguments, console: Console) -> int:
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
+    if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
+        raise CommandError("--verify is for a new target without a backing file: use 'compare'")
     if target_text == "-":
         return _to_stdout(source_texts, arguments, objects, console)
     if arguments.flag("n"):
@@ -179,6 +182,8 @@ def run(arguments: Arguments, console: Console) -> int:
                 existing=existing,
                 threads=threads,
             )
+        if arguments.flag("verify"):
+            _verify(images, target, arguments, console)
     return 0
 
 
@@ -210,6 +215,25 @@ def _to_stdout(
         with progress(progress_mode(arguments), "convert") as report:
             stream(images, sys.stdout.fileno(), progress=report)
     return 0
+
+
+def _verify(
+    images: list[Image], target: TargetImage, arguments: Arguments, console: Console
+) -> None:
+    """Read the target again, as any reader would.  Raises TargetError."""
+    from qcow2crypt.tasks.verification import verify
+
+    with (
+        qcow2crypt.open(
+            target.path,
+            target.secret,
+            format=target.format,
+            external=external_of(arguments),
+        ) as image,
+        progress(progress_mode(arguments), "verify") as report,
+    ):
+        digest = verify(images, image, progress=report, threads=_threads(arguments))
+    console.out(f"verified: the target holds the disk of the source, SHA-256 {digest}")
 
 
 def _source(

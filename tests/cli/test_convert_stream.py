@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -72,3 +73,12 @@ def test_a_signal_ends_it_while_nobody_reads(number: int, tmp_path: Path) -> Non
         assert process.stdout.read(10) == b"x" * 10  # now it waits for room in the pipe
         process.send_signal(number)
         assert process.wait(60) == 128 + number
+
+
+def test_verify_tells_the_hash(raw: Path, key: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.qcow2"
+    words = ["-O", "qcow2", "-o", "encrypt.format=aes", "--target-secret-file", key, "--verify"]
+    done = run_program("convert", *words, "-f", "raw", raw, target)
+    assert done.status == 0, done.err
+    assert hashlib.sha256(raw.read_bytes()).hexdigest() in done.out
+    assert run_program("convert", "--verify", "-n", raw, target).status == 1
