@@ -7,7 +7,6 @@ nothing of images.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -49,16 +48,12 @@ def in_turn(
     done.  Of the errors of several jobs that of the first is raised, unchanged.  When this
     returns or raises, no thread is left.
     """
-    coming = iter(jobs)
-    first = list(itertools.islice(coming, 2))
-    coming = itertools.chain(first, coming)
-    if threads == 1 or len(first) == 1:
+    if threads == 1:
         worker = make_worker()
-        for job in coming:
+        for job in jobs:
             tell(worker(job, nullcontext()))
-        return
-    if first:
-        _Line(coming, make_worker).run(threads, tell)
+    else:
+        _Line(iter(jobs), make_worker).run(threads, tell)
 
 
 class _Line:

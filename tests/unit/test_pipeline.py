@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -101,13 +102,27 @@ def test_jobs_that_cannot_be_made(threads: int) -> None:
             done.append(job)
         return job
 
-    def jobs() -> object:
+    def jobs() -> Iterator[int]:
         yield from range(5)
         raise OSError("no more")
 
     with pytest.raises(OSError, match="no more"):
-        in_turn(jobs(), lambda: work, lambda _: None, threads)  # type: ignore[type-var, arg-type]
+        in_turn(jobs(), lambda: work, lambda _: None, threads)
     assert done == list(range(5))
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+def test_a_job_that_fails_goes_before_one_that_cannot_be_made(threads: int) -> None:
+    def work(job: int, turn: Turn) -> int:
+        time.sleep(0.01)
+        raise KeyError(job)
+
+    def jobs() -> Iterator[int]:
+        yield 0
+        raise OSError("no more")
+
+    with pytest.raises(KeyError):
+        in_turn(jobs(), lambda: work, lambda _: None, threads)
 
 
 def test_default_threads() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from qcow2crypt.image.qcow2.compressed import zstd_module
 from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
@@ -117,6 +116,8 @@ class CompressingWriter:
         self._clusters.clear()
         wanted = [(start, data) for start, data in full if self._keep_zeros or any(data)]
         if len(wanted) > 1:
+            from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load
+
             with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
                 short = list(pool.map(self._compress, (data for _, data in wanted)))
         else:
