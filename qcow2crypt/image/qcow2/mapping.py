@@ -7,6 +7,8 @@ the file is zero, so a small hostile file cannot make us allocate much.
 
 from __future__ import annotations
 
+import functools
+import sys
 from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -195,10 +197,11 @@ class ClusterMap:
     def _end_of_growing(self, table: array[int], index: int, last: int, step: int) -> int:
         """The first entry after ``index`` that is not the one before plus one cluster."""
         size = self._cluster_size
-        if step == 1 and last - index > _LOOK_AT_ALL:
+        if step == 1 and last - index > _LOOK_AT_ALL and sys.byteorder == "little":
             # Most tables grow all the way, with the same flags: that takes one comparison.
-            first = table[index]
-            if table[index:last] == array("Q", range(first, first + (last - index) * size, size)):
+            ones, steps = _growing(last - index, size)
+            found = int.from_bytes(memoryview(table)[index:last].cast("B"), "little")
+            if found == table[index] * ones + steps:
                 return last
         compared = self._compared
         follower = (table[index * step] & compared) + size
@@ -265,3 +268,14 @@ class ClusterMap:
             allowed=allowed,
             guest_offset=position & -self._cluster_size,
         )
+
+
+@functools.lru_cache(maxsize=32)
+def _growing(count: int, size: int) -> tuple[int, int]:
+    """Numbers of ``count`` 64-bit entries, the first of them lowest: all 1, and 0, size, 2 * size.
+
+    With them ``entry * ones + steps`` is a table that begins with ``entry`` and grows.
+    """
+    ones = array("Q", [1]) * count
+    steps = array("Q", range(0, count * size, size))
+    return int.from_bytes(ones.tobytes(), "little"), int.from_bytes(steps.tobytes(), "little")
