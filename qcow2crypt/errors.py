@@ -34,6 +34,13 @@ class FormatError(Qcow2CryptError):
         self.allowed = allowed
         where = field if offset is None else f"{field} at host offset {offset:#x}"
         super().__init__(f"{problem}: {where} is {found}; allowed: {allowed}")
+        self._in_file = False
+
+    def in_file(self, name: str) -> None:
+        """Say which file it is about.  Who knows first is right: the layers above add nothing."""
+        if not self._in_file:
+            self._in_file = True
+            self.args = (f"{self} (in {name})",)
 
     def __reduce__(self) -> tuple[object, ...]:
         state = {name: value for name, value in self.__dict__.items() if name != "args"}

@@ -111,6 +111,16 @@ OPTIONS = (
         about="an internal snapshot: id, name, snapshot.id=ID or snapshot.name=NAME",
     ),
     Option(
+        "wrong-iv",
+        name="wrong-iv",
+        about="put sectors right that QEMU 2.7.0 encrypted wrongly (a guess)",
+    ),
+    Option(
+        "raw-zeros",
+        name="raw-zeros",
+        about="read encrypted sectors that were only preallocated as zeros",
+    ),
+    Option(
         "B",
         "B",
         metavar="FILE",
@@ -239,7 +249,7 @@ def _verify(
 def _source(
     text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
 ) -> Image:
-    from qcow2crypt.image import open_layers
+    from qcow2crypt.image import Reading, open_layers
 
     name = name_image(
         text,
@@ -250,6 +260,10 @@ def _source(
         name.path,
         Keyring(name, arguments, objects, console),
         options=name.options,
+        reading=Reading(
+            raw_zeros="zeros" if arguments.flag("raw-zeros") else "decrypt",
+            wrong_iv="qemu-2.7.0" if arguments.flag("wrong-iv") else None,
+        ),
         snapshot=snapshot_of(arguments.last("l"), name, arguments),
         external=external_of(arguments),
         force_share=arguments.flag("force-share"),
@@ -320,7 +334,8 @@ def _existing_target(
     secret: Passphrase = given or PromptedPassphrase(
         name.shown, "--target-secret", new=False, console=console, objects=objects
     )
-    about = qcow2crypt.info(name.path, format=name.format)
+    # Shared: whether it is in use is asked, and told, when it is opened for writing.
+    about = qcow2crypt.info(name.path, format=name.format, force_share=True)
     check_encryption(name, about.encryption)
     format_name = check_format(name.format or about.format, what="the target's format")
     if not image_opts:

@@ -70,7 +70,11 @@ def run(arguments: Arguments, console: Console) -> int:
         elif letter == "d":
             if all(snapshot.name != value for snapshot in image.snapshots()):
                 # As qemu-img: an id that is taken for a name must not cost a snapshot.
-                raise SnapshotNotFoundError(f"'{name.shown}' has no snapshot '{printable(value)}'")
+                known = ", ".join(repr(snapshot.name) for snapshot in image.snapshots())
+                raise SnapshotNotFoundError(
+                    f"'{name.shown}' has no snapshot of the name '{printable(value)}' (-d takes no "
+                    f"id); it has: {printable(known) or 'none'}"
+                )
             image.delete_snapshot(value)
         elif letter == "l":
             from qcow2crypt.cli.output_human import snapshot_lines

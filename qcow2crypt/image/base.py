@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import (
     ArgumentError,
+    FormatError,
     Qcow2CryptError,
     ReadOnlyError,
     SnapshotNotFoundError,
@@ -192,7 +193,11 @@ class Image(io.RawIOBase):
         backing = self.backing
         inside = 0
         if backing is not None:
-            inside = backing.preadinto(view, offset)
+            try:
+                inside = backing.preadinto(view, offset)
+            except FormatError as error:
+                error.in_file(f"backing file '{backing.name}'")
+                raise
         if inside < view.nbytes:
             view[inside:] = bytes(view.nbytes - inside)
 

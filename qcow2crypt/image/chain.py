@@ -125,7 +125,8 @@ def open_files(
     chain = ChainFiles([])
     try:
         policy = Policy(external, home_of(file))
-        _add(chain, file, options, None, policy, force_share=force_share)
+        with _naming(file):
+            _add(chain, file, options, None, policy, force_share=force_share)
         while (place := next_place(chain.layers[-1])) is not None:
             check_depth(place)
             with _naming(place):
@@ -308,13 +309,19 @@ def _open_stored_data(layer: Layer, stored: str, policy: Policy, *, writable: bo
 
 
 @contextmanager
-def _naming(place: Place) -> Iterator[None]:
-    """Say in an error about a backing file whose it is."""
-    where = f"backing file '{place.path}' of '{place.image}'"
+def _naming(what: Place | HostFile) -> Iterator[None]:
+    """Say in an error which file it is about, and of a backing file whose it is."""
+    where = (
+        f"backing file '{what.path}' of '{what.image}'"
+        if isinstance(what, Place)
+        else f"'{what.name}'"
+    )
     try:
         yield
     except SourceError as error:
+        if isinstance(what, HostFile):
+            raise  # names the file already
         raise SourceError(f"{error} ({where})") from error
     except FormatError as error:
-        error.args = (f"{error} (in {where})",)
+        error.in_file(where)
         raise

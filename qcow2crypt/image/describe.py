@@ -116,6 +116,7 @@ def describe_qcow2(file: HostFile) -> ImageInfo:
     snapshots: tuple[Snapshot, ...] = ()
     try:
         snapshots = tuple(read_snapshots(file, header))
+        findings += _other_sizes(snapshots, header.guest_size)
         if structure.bitmaps is not None:
             specific["bitmaps"] = [
                 {
@@ -184,6 +185,16 @@ def _details(structure: Structure) -> dict[str, Any]:
             for extension in structure.extensions
         ],
     }
+
+
+def _other_sizes(snapshots: tuple[Snapshot, ...], size: int) -> list[str]:
+    """Snapshots of a disk that had another size; qemu-img has no word for it."""
+    others = [one for one in snapshots if one.disk_size != size]
+    if not others:
+        return []
+    shown = ", ".join(f"{one.id} '{one.name}' of {one.disk_size} bytes" for one in others[:10])
+    more = f", and {len(others) - 10} more" if len(others) > 10 else ""
+    return [f"the disk had another size in snapshots: {shown}{more}"]
 
 
 def _findings(structure: Structure) -> list[str]:

@@ -1,6 +1,6 @@
 """How ranges of a guest disk are stored: the extent, and extents through a chain of layers.
 
-Pure: knows nothing of files, tables or keys.
+Pure: knows nothing of tables or keys, and of a file its name.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qcow2crypt.errors import FormatError
 from qcow2crypt.units import GuestOffset, HostOffset
 
 if TYPE_CHECKING:
@@ -92,14 +93,18 @@ def _looked_up(own: Iterable[Extent], backing: Image) -> Iterator[Extent]:
         start = extent.guest_offset
         inside = max(0, min(extent.length, backing.size - start))
         if inside:
-            for found in backing.extents(start, inside):
-                yield Extent(
-                    found.kind,
-                    found.guest_offset,
-                    found.length,
-                    found.host_offset,
-                    found.depth + 1,
-                )
+            try:
+                for found in backing.extents(start, inside):
+                    yield Extent(
+                        found.kind,
+                        found.guest_offset,
+                        found.length,
+                        found.host_offset,
+                        found.depth + 1,
+                    )
+            except FormatError as error:
+                error.in_file(f"backing file '{backing.name}'")
+                raise
         if inside < extent.length:
             host = extent.host_offset
             yield Extent(

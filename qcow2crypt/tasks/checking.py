@@ -135,7 +135,10 @@ def _structure(file: HostFile) -> Structure:
     structure = read_damaged_structure(file)
     if structure.header.incompatible_features & ~INCOMPAT_KNOWN:
         names = ", ".join(structure.unknown_features())
-        raise UnsupportedFeatureError(f"unknown incompatible features: {names}")
+        raise UnsupportedFeatureError(
+            f"unknown incompatible features: {names}",
+            f"in '{file.name}'; 'qcow2crypt info' describes the image",
+        )
     if structure.header.incompatible_features & INCOMPAT_DATA_FILE and not structure.data_file:
         # If it is that bit which is wrong, all data would look as if nothing used it.
         raise SourceError(f"'{file.name}' has an external data file, but does not name it")

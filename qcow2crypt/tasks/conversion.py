@@ -19,6 +19,7 @@ from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
@@ -56,17 +57,19 @@ def convert(
     external: External = DEFAULT,
     force_share: bool = False,
     compress: bool = False,
+    raw_zeros: RawZeros = "decrypt",
+    wrong_iv: WrongIv | None = None,
     threads: int | None = None,
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
-    ``secret`` opens the source, ``target_secret`` encrypts the target (``options`` must then
-    say ``encryption="aes"``); ``secrets``, ``snapshot``, ``external`` and ``force_share`` are
-    those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes or more are not
-    stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is called with
-    guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side, None: one
-    for each processor, at most 4; the result is the same.  The source is only read.  The target
-    appears whole or not at all, and must not be a file of the source.
+    ``secret`` opens the source, ``target_secret`` encrypts the target (``options`` must then say
+    ``encryption="aes"``); ``secrets``, ``snapshot``, ``external``, ``force_share``, ``raw_zeros``
+    and ``wrong_iv`` are those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes
+    or more are not stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is
+    called with guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side,
+    None: one for each processor, at most 4; the result is the same.  The source is only read.  The
+    target appears whole or not at all, and must not be a file of the source.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -88,6 +91,8 @@ def convert(
         secrets=secrets,
         external=external,
         force_share=force_share,
+        raw_zeros=raw_zeros,
+        wrong_iv=wrong_iv,
     ) as image:
         return convert_images(
             (image,),

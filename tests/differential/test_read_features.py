@@ -1,18 +1,19 @@
 """Chains of images that random scripts made: our guest bytes and extents beside qemu-img's.
 
-QCOW2CRYPT_EXHAUSTIVE=1 makes it hundreds of scripts.
+QCOW2CRYPT_EXHAUSTIVE=1 makes it thousands of scripts.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
-from support.differential import EXHAUSTIVE
-from support.differential_maps import comparable_map
+from support.differential import EXHAUSTIVE, run_main, scratch_home
+from support.differential_maps import comparable_info, comparable_map
 from support.random_layers import RandomChain, random_chain
 
 import qcow2crypt
@@ -21,16 +22,17 @@ from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 
 Entry = dict[str, Any]
-SCRIPTS = 1000 if EXHAUSTIVE else 40
+SCRIPTS = 5000 if EXHAUSTIVE else 100
 
 
 @pytest.mark.parametrize("seed", range(SCRIPTS))
 def test_random_scripts(seed: int, qemu_img: QemuImg, tmp_path: Path) -> None:
-    chain = random_chain(qemu_img, tmp_path, seed)
-    try:
-        check_chain(chain, tmp_path, random.Random(seed))
-    except Exception as error:
-        raise AssertionError("\n".join(chain.log)) from error
+    with scratch_home(tmp_path) as folder:
+        chain = random_chain(qemu_img, folder, seed)
+        try:
+            check_chain(chain, folder, random.Random(seed))
+        except Exception as error:
+            raise AssertionError("\n".join(chain.log)) from error
 
 
 def check_chain(chain: RandomChain, folder: Path, choose: random.Random) -> None:
@@ -49,6 +51,7 @@ def check_chain(chain: RandomChain, folder: Path, choose: random.Random) -> None
             alone = chain.map(depth, alone=True)
             check_map(layer, list(layer.own_extents()), alone)
         check_snapshots(chain, image, folder)
+    check_command_line(chain)
 
 
 def test_an_id_wins_over_a_name(qemu_img: QemuImg, tmp_path: Path) -> None:
@@ -82,6 +85,22 @@ def check_map(image: Image, extents: list[Extent], theirs: list[Entry]) -> None:
     # then says "data" and "zero" at once.
     told = [entry | {"zero": entry["zero"] and not entry["data"]} for entry in theirs]
     assert comparable_map(ours, told) == comparable_map(told, told)
+
+
+def check_command_line(chain: RandomChain) -> None:
+    """``map`` and ``info`` in the same words; of the top, and of the whole chain."""
+    words = [*chain.objects(), "--image-opts", chain.options()]
+    done = run_main(["map", "--output=json", *words])
+    assert done.status == 0, done
+    theirs = chain.map()
+    told = [entry | {"zero": entry["zero"] and not entry["data"]} for entry in theirs]
+    assert comparable_map(json.loads(done.stdout), told) == comparable_map(told, told)
+    words = ["info", "--output=json", "-f", chain.top.driver, str(chain.top.path)]
+    done = run_main(words)
+    assert done.status == 0, done
+    assert comparable_info(json.loads(done.stdout)) == comparable_info(
+        json.loads(chain.qemu.run(*words).stdout)
+    )
 
 
 def entry_of(extent: Extent, layer: Image) -> Entry:

@@ -14,7 +14,7 @@ from damage.tiny import COPIED, entry, put, put_fields, tiny
 
 import qcow2crypt
 from qcow2crypt.crypt.cipher import SectorCipher
-from qcow2crypt.errors import ReadOnlyError, SourceError, UnsupportedFeatureError
+from qcow2crypt.errors import ExternalReferenceError, ReadOnlyError, UnsupportedFeatureError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.header import INCOMPAT_CORRUPT, INCOMPAT_DIRTY
@@ -156,7 +156,7 @@ def test_other_formats() -> None:
 def test_data_is_not_freed_for_a_wrong_bit() -> None:
     stream = io.BytesIO(put_fields(SOUND.data, {"incompatible_features": 4}))
     before = stream.getvalue()
-    with pytest.raises(SourceError, match="does not name it"):
+    with pytest.raises(ExternalReferenceError, match="does not name it"):
         check(stream, repair="all")
     assert stream.getvalue() == before
 

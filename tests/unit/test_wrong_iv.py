@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import struct
+import tempfile
+from pathlib import Path
 
 import pytest
 from damage.tiny import COPIED, put_fields, tiny
@@ -121,6 +123,14 @@ def test_an_image_without_such_sectors_reads_the_same_with_the_option() -> None:
     good = FILE[: 5 * CLUSTER] + CIPHER.encrypt(whole, 2 * SECTORS)
     with qcow2crypt.open(io.BytesIO(good), secret=SECRET, wrong_iv="qemu-2.7.0") as image:
         assert image.readall() == DISK
+
+
+def test_a_conversion_takes_the_option() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for how, disk in (({"wrong_iv": "qemu-2.7.0"}, DISK), ({}, TODAY)):
+            target = Path(folder) / "disk"
+            qcow2crypt.convert(io.BytesIO(FILE), target, secret=SECRET, **how)  # type: ignore[arg-type]
+            assert target.read_bytes() == disk
 
 
 @pytest.mark.parametrize("option", ["wrong_iv", "raw_zeros"])

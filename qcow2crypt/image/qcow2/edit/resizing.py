@@ -41,7 +41,10 @@ class Resizer:
         """Refuse a size that cannot be: ArgumentError, UnsupportedFeatureError."""
         header = self._meta.header
         if header.version < 3 and header.nb_snapshots:
-            raise UnsupportedFeatureError("another size for a version 2 image that has snapshots")
+            raise UnsupportedFeatureError(
+                "another size for a version 2 image that has snapshots",
+                "make it version 3 with 'amend -o compat=1.1', or delete the snapshots",
+            )
         most = L1_BYTES_MAX // ENTRY_SIZE * header.l2_coverage
         if new > most:
             raise ArgumentError(
