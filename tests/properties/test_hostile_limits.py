@@ -14,7 +14,7 @@ from damage.hostile import CLAIMS, CROSSED, LARGE, large
 from support.chains import overlay, raw
 
 import qcow2crypt
-from qcow2crypt.errors import BackingChainError, Qcow2CryptError
+from qcow2crypt.errors import BackingChainError
 
 if sys.platform != "linux":
     pytest.skip("limits of memory are set on Linux only", allow_module_level=True)
