@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qcow2crypt.errors import ArgumentError, SourceError, UnsupportedFeatureError
+from qcow2crypt.errors import ArgumentError, ExternalReferenceError, UnsupportedFeatureError
 from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.probe import probe
@@ -100,8 +100,8 @@ def check(
     and corrupt bits are cleared when nothing is wrong any more.
 
     Raises UnsupportedFeatureError for other formats than qcow2 and for unknown incompatible
-    features, HeaderError, SourceError, TargetError, ReadOnlyError, ImageLockedError,
-    ArgumentError.
+    features, HeaderError, ExternalReferenceError, SourceError, TargetError, ReadOnlyError,
+    ImageLockedError, ArgumentError.
     """
     if repair not in (None, "leaks", "all"):
         raise ArgumentError(f"repair is 'leaks', 'all' or None, not {repair!r}")
@@ -141,7 +141,8 @@ def _structure(file: HostFile) -> Structure:
         )
     if structure.header.incompatible_features & INCOMPAT_DATA_FILE and not structure.data_file:
         # If it is that bit which is wrong, all data would look as if nothing used it.
-        raise SourceError(f"'{file.name}' has an external data file, but does not name it")
+        reason = "the image does not name it"
+        raise ExternalReferenceError(file.name, "an external data file", reason)
     return structure
 
 

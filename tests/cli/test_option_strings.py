@@ -69,6 +69,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(st.characters(exclude_characters="."), min_size=1), JSON))
 def test_json_is_flattened(value: dict[str, object]) -> None:
     def flatten(value: object, prefix: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ from damage.tiny import COMPRESSED, COPIED, FIELDS, extension, put, put_fields, 
 BITS = 9
 CLUSTER = 1 << BITS
 _BODY = tiny(cluster_bits=BITS)
-_TABLE, _BLOCK, _SNAPSHOTS, _SHARED, _BITMAPS = (n * CLUSTER for n in (1, 2, 7, 8, 9))
-_END = 10 * CLUSTER
+_TABLE, _BLOCK, _SNAPSHOTS, _SHARED, _BITMAPS, _BITS = (n * CLUSTER for n in (1, 2, 7, 8, 9, 10))
+_END = 11 * CLUSTER
 
 
 def snapshot_entry(l1_offset: int, l1_size: int, size: int = 4 * CLUSTER) -> bytes:
@@ -38,10 +38,12 @@ def whole() -> bytes:
     data = put(data, _SHARED, struct.pack(">Q", _BODY.l2))
     bitmaps = struct.pack(">IIQQ", 1, 0, 32, _BITMAPS)
     data = put(data, _BODY.extensions, extension(0x23852875, bitmaps))
-    data = put(data, _BITMAPS, bitmap_entry(0, 0))
-    counts = [1, 1, 1, 1, 2, 2, 2, 1, 1, 1]
-    data = put(data, _BLOCK, struct.pack(">10H", *counts))
+    data = put(data, _BITMAPS, bitmap_entry(_BITS, 1))
+    counts = [1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1]
+    data = put(data, _BLOCK, struct.pack(">11H", *counts))
+    # What two disks share has no COPIED flag.
     data = put(data, _BODY.l1, struct.pack(">Q", _BODY.l2))
+    data = put(data, _BODY.l2, struct.pack(">QQ", *_BODY.clusters))
     fields = {"nb_snapshots": 1, "snapshots_offset": _SNAPSHOTS, "autoclear_features": 1}
     return put_fields(data, fields)
 
@@ -124,7 +126,7 @@ def _claims() -> dict[str, bytes]:
         "disk of 2**63 - 512": put_fields(_BODY.data, {"size": (1 << 63) - 512}),
         "disk of 2**64 - 512": put_fields(_BODY.data, {"size": (1 << 64) - 512}),
         "disk of 2**61": put_fields(
-            tiny(cluster_bits=21).data, {"size": 1 << 61, "l1_size": 1 << 22}
+            tiny(cluster_bits=21).data[: 5 << 21], {"size": 1 << 61, "l1_size": 1 << 22}
         ),
         "65536 snapshots": put_fields(WHOLE, {"nb_snapshots": 65536}),
         "snapshots with an L1 of 32 MiB each": put_fields(

@@ -114,6 +114,7 @@ def _content(qemu: QemuImg, path: Path) -> bytes:
     return raw.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_lines(
     line: str, prepared: Path, qemu_img: QemuImg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ def test_encrypted_and_preallocated(
         both_ways(case, monkeypatch, mixed(3, 60, cluster_size), target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse_size", ["4k", "0"])
 @pytest.mark.parametrize(
     ("version", "cluster_size", "more"),

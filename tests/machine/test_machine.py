@@ -248,6 +248,7 @@ class Machine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT)
 @pytest.mark.parametrize("kind", KINDS)
 def test_machine(kind: str, qemu_img: QemuImg, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 
 import golden
 import pytest
+from damage.hostile import WHOLE
 from damage.rows_qcow1 import WHOLE as QCOW1
 from damage.tiny import FIELDS, tiny
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.differential import EXHAUSTIVE
 from support.hostile import MIB, describe, exercise, exercise_check, exercise_writing, guard, read
 
 PEAK = 48 * MIB
@@ -37,6 +39,7 @@ SEEDS |= {
 }
 SEEDS |= {f"tiny, {1 << bits}": tiny(cluster_bits=bits).data for bits in (9, 12, 16)}
 SEEDS["tiny, version 1"] = QCOW1.data
+SEEDS["with a snapshot and a bitmap"] = WHOLE
 
 # Numbers that stand at some limit.
 _BITS = (0, 1, 8, 9, 12, 16, 21, 22, 31, 32, 55, 56, 61, 62, 63)
@@ -115,6 +118,15 @@ def test_changed_images(name: str, data: st.DataObject) -> None:
     for change in data.draw(changes(len(changed))):
         change(changed)
     exercise(bytes(changed))
+
+
+@pytest.mark.parametrize("name", SEEDS)
+@settings(max_examples=2000 if EXHAUSTIVE else 15)
+@given(data=st.data())
+def test_changed_images_that_are_checked_and_written(name: str, data: st.DataObject) -> None:
+    changed = bytearray(SEEDS[name])
+    for change in data.draw(changes(len(changed))):
+        change(changed)
     exercise_check(bytes(changed))
     exercise_writing(bytes(changed))
 

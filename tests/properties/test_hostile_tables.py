@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pytest
 from damage.hostile import CLAIMS, CROSSED, WHOLE
-from support.hostile import Counting, exercise, exercise_check, exercise_writing
+from damage.tiny import put, tiny
+from support.hostile import Changing, Counting, exercise, exercise_check, exercise_writing
 
 import qcow2crypt
+from qcow2crypt.errors import FormatError
 
 CASES = CROSSED | CLAIMS
 
@@ -32,3 +34,13 @@ def test_check_and_repair(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_write(name: str) -> None:
     exercise_writing(CASES[name])
+
+
+def test_a_smaller_disk_does_not_cut_what_is_counted_as_free() -> None:
+    """Where refcounts say that nothing is used, the file would end before its header."""
+    file = Changing(put(tiny().data, tiny().cluster_size * 2, bytes(64)))
+    before = file.getvalue()
+    with qcow2crypt.open(file, mode="r+") as image, pytest.raises(FormatError, match="free"):
+        image.truncate(512)
+    assert file.getvalue()[72:80] != before[72:80], "it is marked as corrupt"
+    assert file.getvalue()[80:] == before[80:]

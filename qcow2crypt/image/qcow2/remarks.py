@@ -18,6 +18,7 @@ from qcow2crypt.units import SECTOR_SIZE
 
 _TABLES_LOOKED_AT = 16
 _CLUSTERS_LOOKED_AT = 64
+_ENTRIES_AT_ONCE = 1 << 16
 
 
 def table_remarks(file: HostFile, header: Header, *, external_data: bool) -> list[str]:
@@ -25,10 +26,10 @@ def table_remarks(file: HostFile, header: Header, *, external_data: bool) -> lis
     remarks = []
     needed = _end_of_tables(header)
     l1 = read_l1(file, header.l1_table_offset, header.l1_size)
-    l2_offsets = {entry & OFFSET_MASK for entry in l1} - {0}
+    l2_offsets = _last_tables(l1)
     needed = max(needed, max(l2_offsets, default=0) + 1)
     clusters: list[int] = []
-    for offset in heapq.nlargest(_TABLES_LOOKED_AT, l2_offsets):
+    for offset in l2_offsets:
         if offset % header.cluster_size or offset >= file.size:
             continue
         table = read_table(file, offset, header.cluster_size // ENTRY_SIZE)
@@ -48,6 +49,15 @@ def table_remarks(file: HostFile, header: Header, *, external_data: bool) -> lis
             "they read as noise unless raw zeros are read as zeros (raw_zeros='zeros' in Python)"
         )
     return remarks
+
+
+def _last_tables(l1: array[int]) -> list[int]:
+    """The host offsets of the L2 tables that lie last in the file, the last first."""
+    last: list[int] = []
+    for start in range(0, len(l1), _ENTRIES_AT_ONCE):  # four million offsets take much memory
+        found = {entry & OFFSET_MASK for entry in l1[start : start + _ENTRIES_AT_ONCE]} - {0}
+        last = heapq.nlargest(_TABLES_LOOKED_AT, found.union(last))
+    return last
 
 
 def _end_of_tables(header: Header) -> int:

@@ -20,11 +20,12 @@ _TABLES_MIN = 2
 _SKIP_START = 16
 _SKIP_MOST = 1 << 16
 _SWAP = sys.byteorder == "little"
+_ONE_ENTRY = array("Q", [0])
 
 
 def read_table(file: HostFile, offset: int, entries: int) -> array[int]:
     """``entries`` entries at ``offset``, as native integers."""
-    table = array("Q", bytes(entries * ENTRY_SIZE))
+    table = _ONE_ENTRY * entries
     present = max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
     if present:
         file.pread_into(memoryview(table).cast("B")[: present * ENTRY_SIZE], offset)

@@ -64,7 +64,7 @@ class Metadata:
         self.l1 = l1
         self.tables = tables
         self.data_file = data_file
-        l1.extend([0] * (header.l1_size - len(l1)))
+        l1.extend(array("Q", [0]) * (header.l1_size - len(l1)))
         self._bits = header.cluster_bits
         self.protected = ProtectedClusters()
         self.protected.add(0)

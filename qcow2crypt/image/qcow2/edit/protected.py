@@ -30,6 +30,10 @@ class ProtectedClusters:
         at = bisect_right(self._ranges, (cluster, 1 << 64)) - 1
         return at >= 0 and cluster < self._reach[at]
 
+    def end(self) -> int:
+        """The number behind the last of them; 0 when there is none."""
+        return max(*self._reach[-1:], *(cluster + 1 for cluster in self._single), 0, 0)
+
     def add(self, cluster: int) -> None:
         """Protect one cluster: an L2 table, a refcount block."""
         self._single.add(cluster)

@@ -104,6 +104,12 @@ class Refcounts:
                 return index * self._per_block + place + 1
         return 0
 
+    def refuse_to_cut(self) -> None:
+        """Raises FormatError when ``end`` is before metadata: the file must not be cut there."""
+        clusters = div_up(self._file.size, self._cluster_size)
+        if (last := min(self._protected.end(), clusters)) > self.end():
+            raise _wrong_count("metadata is counted as free", last - 1)
+
     @property
     def dirty_bytes(self) -> int:
         """Memory that is held until ``write_blocks`` and ``settle``."""

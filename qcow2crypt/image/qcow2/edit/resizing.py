@@ -115,6 +115,7 @@ class Resizer:
     def cut(self, new: int) -> None:
         """The disk ends at ``new`` from now on."""
         self._meta.commit()
+        self._meta.refcounts.refuse_to_cut()
         self._meta.switch(size=new)
 
     def shrink(self, mapping: ClusterMap, new: int) -> None:

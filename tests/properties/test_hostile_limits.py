@@ -1,0 +1,82 @@
+"""Hostile images in a process that has little memory and little time: both are enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import support.limited
+from damage.hostile import CLAIMS, CROSSED, LARGE, large
+from support.chains import overlay, raw
+
+import qcow2crypt
+from qcow2crypt.errors import BackingChainError
+
+if sys.platform != "linux":
+    pytest.skip("limits of memory are set on Linux only", allow_module_level=True)
+
+MEMORY = 192
+"""MiB beside the program itself.  The largest L1 table that is allowed has 32 MiB."""
+SECONDS = 120
+SECONDS_LARGE = 240
+"""The tables of a large image are read by ``check`` again for each of four million entries."""
+
+
+def limited(memory: int, seconds: int, paths: Sequence[Path]) -> None:
+    """All of the work on all images, in one process."""
+    words = [sys.executable, support.limited.__file__, str(memory), str(seconds), *map(str, paths)]
+    tree = str(Path(qcow2crypt.__file__).parents[1])
+    done = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": tree},
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:], done.stdout[-300:])
+    assert done.stdout.count("done") == len(paths)
+
+
+@pytest.mark.parametrize("cases", [CROSSED, CLAIMS], ids=["crossed", "claims"])
+def test_small_files(cases: dict[str, bytes], tmp_path: Path) -> None:
+    for number, data in enumerate(cases.values()):
+        (tmp_path / str(number)).write_bytes(data)
+    limited(MEMORY, SECONDS, sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_an_l1_table_of_32_mib(name: str, tmp_path: Path) -> None:
+    limited(MEMORY, SECONDS_LARGE, [large(tmp_path / "image", LARGE[name])])
+
+
+def test_a_loop_of_backing_files(tmp_path: Path) -> None:
+    """An image over itself, and three in a ring, by other names for the same file."""
+    overlay(tmp_path / "self", "self")
+    (tmp_path / "link").symlink_to("a")
+    for name, below in (("a", "b"), ("b", "./c"), ("c", "link")):
+        overlay(tmp_path / name, below)
+    for name in ("self", "a", "b", "link"):
+        for mode in ("r", "r+"):
+            with pytest.raises(BackingChainError):
+                qcow2crypt.open(tmp_path / name, mode=mode, external="any")
+        qcow2crypt.info(tmp_path / name)
+        assert qcow2crypt.check(tmp_path / name).status == 0
+    limited(MEMORY, SECONDS, [tmp_path / "self", tmp_path / "a"])
+
+
+def test_a_long_chain(tmp_path: Path) -> None:
+    """Two hundred layers are read; more are refused in words, with no stack that overflows."""
+    raw(tmp_path / "0", b"the lowest".ljust(1 << 20, b"."))
+    for number in range(1, 211):
+        kind = "raw" if number == 1 else "qcow2"
+        overlay(tmp_path / str(number), str(number - 1), backing_format=kind)
+    with qcow2crypt.open(tmp_path / "200") as image:
+        assert image.pread(10, 0) == b"the lowest"
+        assert [extent.depth for extent in image.extents()] == [200]
+    with pytest.raises(BackingChainError, match="longer than 200"):
+        qcow2crypt.open(tmp_path / "210")
