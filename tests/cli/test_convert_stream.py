@@ -77,8 +77,9 @@ def test_a_signal_ends_it_while_nobody_reads(number: int, tmp_path: Path) -> Non
 
 def test_verify_tells_the_hash(raw: Path, key: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.qcow2"
-    words = ["-O", "qcow2", "-o", "encrypt.format=aes", "--target-secret-file", key, "--verify"]
-    done = run_program("convert", *words, "-f", "raw", raw, target)
+    options = ["-O", "qcow2", "-o", "encrypt.format=aes"]
+    words = ["--target-secret-file", key, "--verify", "-f", "raw", raw, target]
+    done = run_program("convert", *options, *words)
     assert done.status == 0, done.err
     assert hashlib.sha256(raw.read_bytes()).hexdigest() in done.out
     assert run_program("convert", "--verify", "-n", raw, target).status == 1
