@@ -77,9 +77,8 @@ def test_a_signal_ends_it_while_nobody_reads(number: int, tmp_path: Path) -> Non
 
 def test_verify_tells_the_hash(raw: Path, key: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.qcow2"
-    options = ["-O", "qcow2", "-o", "encrypt.format=aes"]
-    words = ["--target-secret-file", key, "--verify", "-f", "raw", raw, target]
-    done = run_program("convert", *options, *words)
+    words: list[str | Path] = ["-O", "qcow2", "-o", "encrypt.format=aes", "--verify"]
+    done = run_program("convert", *words, "--target-secret-file", key, "-f", "raw", raw, target)
     assert done.status == 0, done.err
     assert hashlib.sha256(raw.read_bytes()).hexdigest() in done.out
     assert run_program("convert", "--verify", "-n", raw, target).status == 1
