@@ -15,6 +15,7 @@ from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError, CompressedDataError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow1.header import CRYPT_AES
 from qcow2crypt.image.qcow1.mapping import Qcow1Map
 from qcow2crypt.image.qcow1.structure import Qcow1Structure, read_qcow1_structure
@@ -93,7 +94,8 @@ class Qcow1Image(Image):
         self._check_open()
         return describe_qcow1(self._file)
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
+        missing: list[tuple[int, int]] = []
         for extent in self._map.extents(offset, GuestOffset(offset + view.nbytes)):
             at = extent.guest_offset - offset
             part = view[at : at + extent.length]
@@ -102,7 +104,8 @@ class Qcow1Image(Image):
             elif extent.kind is ExtentKind.COMPRESSED:
                 self._read_compressed(part, extent.guest_offset)
             else:
-                self._read_backing(part, extent.guest_offset)
+                missing.append((extent.guest_offset, extent.guest_offset + extent.length))
+        return missing
 
     def _read_data(self, part: memoryview, extent: Extent) -> None:
         start, host = extent.guest_offset, extent.host_offset
@@ -154,15 +157,11 @@ class Qcow1Image(Image):
                 self._decompressed.popitem(last=False)
         return plain
 
-    def close(self) -> None:
-        """Close the files that were opened by path, and forget the key."""
-        if not self.closed:
-            # The file first: a read in another thread that finds no cipher must find no file.
-            self._file.close()
-            if self.backing is not None:
-                self.backing.close()
-            if self._cipher is not None:
-                self._cipher.close()
-            self._cipher = None
-            self._decompressed.clear()
-        super().close()
+    def _close_own(self) -> None:
+        # The file first: a read in another thread that finds no cipher must find no file.
+        self._file.close()
+        if self._cipher is not None:
+            self._cipher.close()
+        self._cipher = None
+        self._decompressed.clear()
+        super()._close_own()

@@ -20,6 +20,7 @@ from qcow2crypt.errors import (
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.decompressed import DecompressedClusters
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
@@ -176,14 +177,16 @@ class Qcow2Image(Image):
 
     # Reading.
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
-        self.read_mapped(self._map, view, offset)
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
+        return self.read_mapped(self._map, view, offset)
 
-    def read_mapped(self, where: ClusterMap, view: memoryview, offset: int) -> None:
+    def read_mapped(self, where: ClusterMap, view: memoryview, offset: int) -> Ranges:
         """Fill ``view`` as ``where`` says, the map of the active disk or of a snapshot.
 
-        For the views of this image: the range must lie inside the disk of that map.
+        For the views of this image: the range must lie inside the disk of that map.  Gives the
+        ranges that are not in this file.
         """
+        missing: list[tuple[int, int]] = []
         end = offset + view.nbytes
         position = offset
         data: list[tuple[int, int]] = []  # where runs of data end, one behind the other; host
@@ -200,7 +203,7 @@ class Qcow2Image(Image):
                     data = []
                 part = view[position - offset : stop - offset]
                 if kind is _UNALLOCATED:
-                    self._read_backing(part, GuestOffset(position))
+                    missing.append((position, stop))
                 elif kind is _ZERO:
                     part[:] = bytes(stop - position)
                 else:
@@ -208,6 +211,7 @@ class Qcow2Image(Image):
             position = stop
         if data:
             self._read_runs(view[data_from - offset :], data_from, data)
+        return missing
 
     def _read_runs(self, view: memoryview, start: int, runs: list[tuple[int, int]]) -> None:
         """Read data that the guest has in one piece, from the places where it lies."""
@@ -280,19 +284,15 @@ class Qcow2Image(Image):
         plain = clusters.cluster(where.compressed_entry(start), start - skip)
         part[:] = plain[skip : skip + part.nbytes]
 
-    def close(self) -> None:
-        """Close the files that were opened by path and the backing image; forget the key."""
-        if not self.closed:
-            # The files first: a read in another thread that finds no cipher must find no file.
-            self._file.close()
-            if self._data_file is not self._file:
-                self._data_file.close()
-            if self.backing is not None:
-                self.backing.close()
-            if self._cipher is not None:
-                self._cipher.close()
-            self._cipher = self._decompressed = None
-        super().close()
+    def _close_own(self) -> None:
+        # The files first: a read in another thread that finds no cipher must find no file.
+        self._file.close()
+        if self._data_file is not self._file:
+            self._data_file.close()
+        if self._cipher is not None:
+            self._cipher.close()
+        self._cipher = self._decompressed = None
+        super()._close_own()
 
 
 def _check_options(raw_zeros: str, wrong_iv: str | None) -> None:

@@ -23,6 +23,7 @@ from qcow2crypt.errors import (
 )
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges, fill_from
 from qcow2crypt.image.qcow2 import header as hdr
 from qcow2crypt.image.qcow2.edit.bitmapguard import mark_bitmaps
 from qcow2crypt.image.qcow2.edit.cow import ClusterWriter
@@ -93,16 +94,17 @@ class GuestEditor(Qcow2Image):
 
     # ------------------------------------------------------------------------- reading
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         with self._lock.reading:
-            super()._read_into(view, offset)
+            return super()._read_own(view, offset)
 
     def _old_view(self, view: memoryview, offset: int) -> None:
         """What the guest sees now, for a writer, which holds the lock; zeros past the end."""
         inside = max(0, min(view.nbytes, self._size - offset))
         try:
             if inside:
-                super()._read_into(view[:inside], GuestOffset(offset))
+                missing = super()._read_own(view[:inside], GuestOffset(offset))
+                fill_from(self.backing, view, offset, missing)
         except FormatError as error:
             self._read_error = error
             raise
@@ -184,17 +186,15 @@ class GuestEditor(Qcow2Image):
             self._change(lambda: self._resize(new))
         return new
 
-    def close(self) -> None:
-        """Write what is left, put it on the disk and close.  Raises TargetError, yet is closed."""
-        if self.closed:
-            return
+    def _close_own(self) -> None:
+        # It is closed even if what is left cannot be written.
         try:
             with self._lock.writing:
                 meta, self._meta = self._meta, None
                 if meta is not None:
                     meta.close()
         finally:
-            super().close()
+            super()._close_own()
 
     # ------------------------------------------------------------------------- inside the lock
 
