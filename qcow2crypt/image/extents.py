@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from qcow2crypt.units import GuestOffset, HostOffset
 
@@ -45,6 +46,55 @@ class Extent:
         For an UNALLOCATED extent of ``own_extents`` that holds only if there is no backing file.
         """
         return self.kind in (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
+
+
+class Run(NamedTuple):
+    """From a guest offset up to ``stop`` everything is stored in one way.
+
+    ``host`` as in ``Extent.host_offset``.
+    """
+
+    kind: ExtentKind
+    host: int | None
+    stop: int
+
+
+class CompressedRun(NamedTuple):
+    """Where the bytes of one compressed cluster lie: ``length`` bytes at ``host_offset``."""
+
+    host_offset: int
+    length: int
+
+
+class RunMap(Protocol):
+    """The guest-to-host map of one layer."""
+
+    def run_at(self, position: int, end: int) -> Run:
+        """How the byte at ``position`` is stored, and up to where the same holds; at most ``end``.
+
+        A compressed cluster is a run of its own.  Raises MappingError.
+        """
+
+    def compressed_run(self, position: int) -> CompressedRun:
+        """Where the data of the compressed cluster at ``position`` lies."""
+
+
+def extents_of(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+    """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
+
+    Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
+    A compressed cluster is always an extent of its own.  Raises MappingError.
+    """
+    return merged(_runs(where, start, end))
+
+
+def _runs(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+    position = start
+    while position < end:
+        kind, host, stop = where.run_at(position, end)
+        found = None if host is None else HostOffset(host)
+        yield Extent(kind, GuestOffset(position), stop - position, found)
+        position = stop
 
 
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:

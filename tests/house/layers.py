@@ -61,7 +61,7 @@ LAYERS = (
             *("image.qcow2.fresh.allocator", "image.qcow2.fresh.preallocation"),
             "image.qcow2.fresh.places",
             *("image.qcow2.fresh.refcounts", "image.qcow2.bulk.*", "image.qcow2.check.*"),
-            *("image.qcow2.edit.editable", "image.qcow2.edit.protected"),
+            "image.qcow2.edit.protected",
             *("image.qcow2.edit.refcounts", "image.qcow2.edit.metadata"),
             *("image.qcow2.edit.zeroing", "image.qcow2.edit.reserving"),
             "image.qcow2.edit.bitmapguard",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, HeaderError
 from qcow2crypt.image.base import Image
-from qcow2crypt.image.extents import Extent
+from qcow2crypt.image.extents import Extent, extents_of
 from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.header import L1_BYTES_MAX, Header
@@ -54,7 +54,7 @@ class Qcow2Snapshot(Image):
 
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``Image.own_extents``."""
-        return self._map.extents(*self._clip(start, length))
+        return extents_of(self._map, *self._clip(start, length))
 
     def identity(self) -> tuple[int, int] | None:
         """See ``Image.identity``."""
