@@ -64,7 +64,7 @@ class Qcow1Map:
             piece = self._l1_piece(first)
             if not piece:
                 return end  # what lies behind the end of the file is zero
-            at = _next_used(piece, index - first)
+            at = _next_used(piece, index - first, len(piece))
             if at < len(piece):
                 return min(first + at, end)
             index = first + _L1_PIECE
@@ -85,8 +85,7 @@ class Qcow1Map:
             return Run(ExtentKind.COMPRESSED, host, min(stop, end))
         last = index + (-(-end >> bits)) - first  # behind the last entry that counts
         if not entry:
-            # What lies behind the end of the file is zero.
-            found = min(_next_used(table, index), last) if index < len(table) else last
+            found = _next_used(table, index, last)
             return Run(ExtentKind.UNALLOCATED, None, min((first - index + found) << bits, end))
         if entry % SECTOR_SIZE or entry >= FILE_SIZE_MAX:
             where = table_offset + index * ENTRY_SIZE
@@ -144,13 +143,17 @@ class Qcow1Map:
         return table
 
 
-def _next_used(table: array[int], index: int) -> int:
-    """The first index from ``index`` on whose entry is not zero; the length if none is."""
-    if index < len(table) and table[index]:
-        return index
+def _next_used(table: array[int], start: int, stop: int) -> int:
+    """The first index from ``start`` on whose entry is not zero; ``stop`` if none is before.
+
+    What lies behind the end of the table is zero.
+    """
+    if start < len(table) and table[start]:
+        return start
     # In C, or a table of nothing but zeros would take minutes.
-    rest = table[index:].tobytes()
-    return index + (len(rest) - len(rest.lstrip(b"\0"))) // ENTRY_SIZE
+    rest = table[start:stop].tobytes()
+    used = rest.lstrip(b"\0")
+    return start + (len(rest) - len(used)) // ENTRY_SIZE if used else stop
 
 
 def _bad_entry(field: str, offset: int, entry: int, guest_offset: int) -> MappingError:
