@@ -182,7 +182,6 @@ def _image(layer: Layer, secret: bytes | None, backing: Image | None, reading: R
         return RawImage(layer.file, probed=layer.probed)
     if layer.file.writable:
         # Imported when it is needed: who only reads pays nothing for it.
-        from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
         from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
         return Qcow2Editor(
@@ -191,7 +190,6 @@ def _image(layer: Layer, secret: bytes | None, backing: Image | None, reading: R
             engine=reading.engine,
             backing=backing,
             data_file=layer.data_file,
-            repair=repair_dirty,
         )
     return Qcow2Image(
         layer.file,

@@ -1,6 +1,6 @@
 """What every image is: a guest disk to read and perhaps to write, whatever its format.
 
-Knows guest offsets; knows nothing of tables, keys or files.  A format fills in ``_read_into``
+Knows guest offsets; knows nothing of tables, keys or files.  A format fills in ``_read_own``
 and ``own_extents``, and the writes if it has them; this file makes a Python file object,
 positional reads and the view through a chain of backing files of them.
 """
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import (
     ArgumentError,
-    FormatError,
     Qcow2CryptError,
     ReadOnlyError,
     SnapshotNotFoundError,
     UnsupportedFeatureError,
 )
-from qcow2crypt.image.extents import Extent, ExtentKind, through_chain
+from qcow2crypt.image.extents import Extent, ExtentKind
+from qcow2crypt.image.layers import Ranges, close_all, fill_from, through_chain
 from qcow2crypt.units import GuestOffset
 
 if TYPE_CHECKING:
@@ -59,8 +59,11 @@ class Image(io.RawIOBase):
     # What a format fills in.
 
     @abstractmethod
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
-        """Fill ``view`` with guest bytes; the range lies inside the disk."""
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
+        """Fill ``view`` with the guest bytes that this layer has; the range lies inside the disk.
+
+        Gives the ranges that it lacks: they are untouched, for the layers below to fill.
+        """
 
     @abstractmethod
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
@@ -175,7 +178,7 @@ class Image(io.RawIOBase):
             raise ArgumentError("the buffer is read-only")
         count = max(0, min(view.nbytes, self._size - offset))
         if count:
-            self._read_into(view[:count], GuestOffset(offset))
+            self._read_through(view[:count], GuestOffset(offset))
         return count
 
     def pread(self, length: int, offset: int) -> bytes:
@@ -188,18 +191,13 @@ class Image(io.RawIOBase):
         self.preadinto(buffer, offset)
         return bytes(buffer)
 
-    def _read_backing(self, view: memoryview, offset: GuestOffset) -> None:
-        """Fill ``view`` with what the backing file has there: zeros past its end, or without."""
+    def _read_through(self, view: memoryview, offset: GuestOffset) -> None:
+        """Fill ``view`` with guest bytes; the range lies inside the disk."""
+        # Looked up first: who lets go of the backing file has put what it had into this layer.
         backing = self.backing
-        inside = 0
-        if backing is not None:
-            try:
-                inside = backing.preadinto(view, offset)
-            except FormatError as error:
-                error.in_file(f"backing file '{backing.name}'")
-                raise
-        if inside < view.nbytes:
-            view[inside:] = bytes(view.nbytes - inside)
+        missing = self._read_own(view, offset)
+        if missing:
+            fill_from(backing, view, offset, missing)
 
     def _clip(self, start: int, length: int | None) -> tuple[GuestOffset, GuestOffset]:
         self._check_open()
@@ -262,6 +260,17 @@ class Image(io.RawIOBase):
         """The cursor."""
         self._check_open()
         return self._position
+
+    def close(self) -> None:
+        """Close the image and all that is under it, whatever of this fails.  Errors as ``flush``.
+
+        May be called again.
+        """
+        close_all(self)
+
+    def _close_own(self) -> None:
+        """Close what this layer alone has.  Not called again."""
+        super().close()  # flushes
 
     def _check_open(self) -> None:
         if self.closed:

@@ -2,7 +2,7 @@
 
 Follows the names from file to file, asks the policy about each, takes QEMU's image locks and
 stops at a loop.  Reads headers only; what comes out is a list of layers, the image first.
-Iterative: the length of a chain costs no stack here.
+Iterative, as all that goes down a chain: it may have any length.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow1.structure import Qcow1Structure, read_qcow1_structure
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
-
-DEPTH_MAX = 200
-"""More backing files than this are refused.  QEMU goes on until a resource runs out."""
 
 _FILE_FORMATS = ("file", "host_device")
 """QEMU's file drivers as a backing format: the bytes of the file, which is raw."""
@@ -123,14 +120,16 @@ def open_files(
     options = options or LayerOptions()
     file = HostFile(source, writable=writable)
     chain = ChainFiles([])
+    met = FilesMet()
     try:
         policy = Policy(external, home_of(file))
         with _naming(file):
+            met.add(file)
             _add(chain, file, options, None, policy, force_share=force_share)
         while (place := next_place(chain.layers[-1])) is not None:
-            check_depth(place)
             with _naming(place):
                 file = open_place(place, policy, writable=writes is not None and writes(place))
+                met.add(file)
                 _add(chain, file, place.options, place, policy, force_share=force_share)
     except BaseException:
         file.close()
@@ -148,7 +147,6 @@ def _add(
     *,
     force_share: bool,
 ) -> None:
-    check_loop([layer.file for layer in chain.layers], file)
     file.lock(writing=file.writable, force_share=force_share)
     layer = Layer(file, _format(file, options, place), options.format is None, options, place)
     if layer.format == "qcow2":
@@ -171,24 +169,25 @@ def _format(file: HostFile, options: LayerOptions, place: Place | None) -> str:
     raise UnsupportedFeatureError(f"images of format {found}", hint)
 
 
-def check_loop(files: list[HostFile], file: HostFile) -> None:
-    """Refuse a file that the chain has already.  Raises BackingChainError."""
-    identity = file.identity()
-    for depth, other in enumerate(files):
-        if identity is not None and other.identity() == identity:
-            raise BackingChainError(
-                f"the chain of backing files has a loop: '{file.name}' at depth {len(files)} is "
-                f"the same file as '{other.name}' at depth {depth}"
-            )
+class FilesMet:
+    """The files on the way down a chain.  A file that comes twice is a loop."""
 
+    def __init__(self) -> None:
+        self._count = 0
+        self._met: dict[tuple[int, int], tuple[int, str]] = {}
 
-def check_depth(place: Place) -> None:
-    """Refuse a chain that is too long.  Raises BackingChainError."""
-    if place.depth > DEPTH_MAX:
-        raise BackingChainError(
-            f"the chain of backing files is longer than {DEPTH_MAX}: '{place.image}' names "
-            f"another one, '{place.path}'. Join some layers with 'qemu-img commit' or 'rebase'"
-        )
+    def add(self, file: HostFile) -> None:
+        """The next file.  Raises BackingChainError for one that the chain has already."""
+        identity = file.identity()
+        if identity is not None:
+            here = self._count, file.name
+            depth, name = self._met.setdefault(identity, here)
+            if (depth, name) != here:
+                raise BackingChainError(
+                    f"the chain of backing files has a loop: '{file.name}' at depth {self._count} "
+                    f"is the same file as '{name}' at depth {depth}"
+                )
+        self._count += 1
 
 
 def next_place(layer: Layer) -> Place | None:
@@ -280,7 +279,9 @@ def _open_data_file(layer: Layer, policy: Policy, *, force_share: bool) -> HostF
         reason = "the image does not name it"
         raise ExternalReferenceError(image, "an external data file", reason)
     try:
-        check_loop([layer.file], file)
+        met = FilesMet()
+        met.add(layer.file)
+        met.add(file)
         file.lock(writing=writable, force_share=force_share)
     except BaseException:
         file.close()

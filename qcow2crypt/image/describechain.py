@@ -6,7 +6,7 @@ Follows the names as opening does, under the same policy, and stops at the same 
 from __future__ import annotations
 
 from qcow2crypt.errors import SourceError
-from qcow2crypt.image.chain import backing_place, check_depth, check_loop, open_place
+from qcow2crypt.image.chain import FilesMet, backing_place, open_place
 from qcow2crypt.image.describe import describe_file
 from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.info import ImageInfo
@@ -26,6 +26,7 @@ def describe_chain(
     Raises what ``describe`` raises, and ExternalReferenceError, BackingChainError.
     """
     files: list[HostFile] = []
+    met = FilesMet()
     found: list[ImageInfo] = []
     options = LayerOptions(format=format)
     try:
@@ -33,6 +34,7 @@ def describe_chain(
         files.append(file)
         policy = Policy(external, home_of(file))
         while True:
+            met.add(file)
             file.lock(writing=False, force_share=force_share)
             info = describe_file(file, options.format)
             found.append(info)
@@ -44,13 +46,11 @@ def describe_chain(
                 )
             if place is None:
                 return tuple(found)
-            check_depth(place)
             try:
                 file = open_place(place, policy)
             except SourceError as error:
                 where = f"backing file '{place.path}' of '{place.image}'"
                 raise SourceError(f"{error} ({where})") from error
-            check_loop(files, file)
             files.append(file)
             options = place.options
     finally:

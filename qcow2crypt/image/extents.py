@@ -1,20 +1,13 @@
-"""How ranges of a guest disk are stored: the extent, and extents through a chain of layers.
-
-Pure: knows nothing of tables or keys, and of a file its name.
-"""
+"""How ranges of a guest disk are stored: the extent.  Pure: knows no tables, files or keys."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
-from qcow2crypt.errors import FormatError
 from qcow2crypt.units import GuestOffset, HostOffset
-
-if TYPE_CHECKING:
-    from qcow2crypt.image.base import Image
 
 
 class ExtentKind(enum.Enum):
@@ -55,6 +48,55 @@ class Extent:
         return self.kind in (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
 
 
+class Run(NamedTuple):
+    """From a guest offset up to ``stop`` everything is stored in one way.
+
+    ``host`` as in ``Extent.host_offset``.
+    """
+
+    kind: ExtentKind
+    host: int | None
+    stop: int
+
+
+class CompressedRun(NamedTuple):
+    """Where the bytes of one compressed cluster lie: ``length`` bytes at ``host_offset``."""
+
+    host_offset: int
+    length: int
+
+
+class RunMap(Protocol):
+    """The guest-to-host map of one layer."""
+
+    def run_at(self, position: int, end: int) -> Run:
+        """How the byte at ``position`` is stored, and up to where the same holds; at most ``end``.
+
+        A compressed cluster is a run of its own.  Raises MappingError.
+        """
+
+    def compressed_run(self, position: int) -> CompressedRun:
+        """Where the data of the compressed cluster at ``position`` lies."""
+
+
+def extents_of(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+    """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
+
+    Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
+    A compressed cluster is always an extent of its own.  Raises MappingError.
+    """
+    return merged(_runs(where, start, end))
+
+
+def _runs(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+    position = start
+    while position < end:
+        kind, host, stop = where.run_at(position, end)
+        found = None if host is None else HostOffset(host)
+        yield Extent(kind, GuestOffset(position), stop - position, found)
+        position = stop
+
+
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
     """The same extents, neighbours as one where they are of one kind, layer and run in the file.
 
@@ -74,45 +116,6 @@ def merged(extents: Iterable[Extent]) -> Iterator[Extent]:
             waiting = extent
     if waiting is not None:
         yield waiting
-
-
-def through_chain(own: Iterable[Extent], backing: Image | None) -> Iterator[Extent]:
-    """The extents of a layer as the guest sees them: what it lacks is asked of ``backing``.
-
-    What lies behind the end of a shorter backing file reads as zeros: UNALLOCATED, in the layer
-    above that file, as in ``qemu-img map``.  Lazy, in bounded memory.
-    """
-    return iter(own) if backing is None else merged(_looked_up(own, backing))
-
-
-def _looked_up(own: Iterable[Extent], backing: Image) -> Iterator[Extent]:
-    for extent in own:
-        if extent.kind is not ExtentKind.UNALLOCATED:
-            yield extent
-            continue
-        start = extent.guest_offset
-        inside = max(0, min(extent.length, backing.size - start))
-        if inside:
-            try:
-                for found in backing.extents(start, inside):
-                    yield Extent(
-                        found.kind,
-                        found.guest_offset,
-                        found.length,
-                        found.host_offset,
-                        found.depth + 1,
-                    )
-            except FormatError as error:
-                error.in_file(f"backing file '{backing.name}'")
-                raise
-        if inside < extent.length:
-            host = extent.host_offset
-            yield Extent(
-                ExtentKind.UNALLOCATED,
-                GuestOffset(start + inside),
-                extent.length - inside,
-                None if host is None else HostOffset(host + inside),
-            )
 
 
 def _continues(first: Extent, second: Extent) -> bool:

@@ -18,6 +18,17 @@ from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError
 sync_data = getattr(os, "fdatasync", os.fsync)
 
 
+def why_not_open(error: OSError) -> str:
+    """Why a file could not be opened, and what to do where that is not plain."""
+    if error.errno == errno.EMFILE:
+        return (
+            f"{error.strerror}. Every file of a chain of backing files stays open: let the process "
+            "have more of them (in a shell: ulimit -n 4096), or join layers with 'commit' or "
+            "'rebase'"
+        )
+    return str(error.strerror)
+
+
 def check_object_writable(file: BinaryIO, name: str) -> None:
     """Refuse a file object that cannot write anywhere: ReadOnlyError, ArgumentError."""
     says = getattr(file, "writable", None)

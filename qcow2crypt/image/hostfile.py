@@ -25,6 +25,7 @@ from qcow2crypt.image.filecalls import (
     punch_hole,
     sync_data,
     truncate_object,
+    why_not_open,
 )
 from qcow2crypt.units import ReadBuffer, WriteBuffer
 
@@ -105,7 +106,7 @@ class HostFile:
                 raise ReadOnlyError(
                     f"cannot open '{path}' for writing: {error.strerror}. It can be read"
                 ) from error
-            raise SourceError(f"cannot open '{path}': {error.strerror}") from error
+            raise SourceError(f"cannot open '{path}': {why_not_open(error)}") from error
         except ValueError as error:  # a NUL character, or one that file names cannot have
             raise SourceError(f"cannot open {path!r}: {error}") from error
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.probe import probe_bytes
 from qcow2crypt.targetfile import TargetFile
@@ -83,8 +84,9 @@ class RawImage(Image):
         self._check_open()
         return describe_raw(self._file)
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         self._file.pread_into(view, offset)
+        return ()
 
     # Writes.
 
@@ -151,10 +153,9 @@ class RawImage(Image):
                 "open it with format='raw' (-f raw) to allow it"
             )
 
-    def close(self) -> None:
-        """Flush, and close the file if it was opened by path."""
+    def _close_own(self) -> None:
         try:
-            super().close()  # flushes
+            super()._close_own()  # flushes
         finally:
             self._file.close()
 

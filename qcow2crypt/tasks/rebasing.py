@@ -16,7 +16,6 @@ from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow2.bulk.headercluster import write_backing
-from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.edit.editable import editable
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.units import align_down
@@ -73,7 +72,7 @@ def set_backing(source: Source, name: str | None, backing_format: str | None) ->
         found = probe(file)
         if found != "qcow2":
             raise UnsupportedFeatureError(f"a backing file under '{file.name}' ({found})")
-        structure = editable(file, None, repair_dirty)
+        structure = editable(file)
         write_backing(file, structure, name, backing_format if name else None)
     finally:
         file.close()

@@ -22,7 +22,6 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow1.reader import Qcow1Image
-from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.extensions import EXT_NAMES
 from qcow2crypt.image.qcow2.options import Qcow2Options
@@ -255,7 +254,6 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
             backing=existing.backing,
             data_file=data,
             without_backing=existing.backing is None,
-            repair=repair_dirty,
         )
     except BaseException:
         host.close()

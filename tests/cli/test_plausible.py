@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import qcow2crypt
 from qcow2crypt.image.base import Extent, ExtentKind
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.tasks.plausible import HEAD_LENGTH, Look, find_signature, is_fill, is_noise, look_at
 from qcow2crypt.units import GuestOffset
 
@@ -142,8 +143,9 @@ class Mixed(qcow2crypt.Image):
     def identity(self) -> None:
         return None
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         view[:] = noise(view.nbytes) if offset >= 131072 else b"c" * view.nbytes
+        return ()
 
 
 def test_only_decrypted_data_counts() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import golden
 import pytest
+from support.chains import fill, overlay
 from support.differential import Case, NewCase, without_holes
 
 import qcow2crypt
@@ -296,3 +297,27 @@ def test_a_snapshot(new_case: NewCase, name: str, monkeypatch: pytest.MonkeyPatc
         for program, target in ((case.theirs, "theirs"), (case.ours, "ours")):
             program("convert", "-O", "qcow2", "-l", name, "disk", target)
         case.same_files(Path("theirs"), Path("ours"))
+
+
+def test_a_long_chain(new_case: NewCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three hundred layers, which QEMU opens, too: the same disk, the same map, the same info."""
+    layers = [Layer(number, "qcow2", 512 * K, encrypted=False) for number in range(300)]
+    with new_case() as case:
+        monkeypatch.chdir(case.folder)
+        for layer, below in zip(layers, [None, *layers], strict=False):
+            path = overlay(Path(layer.name), below.name if below else None, size=layer.size)
+            if layer.number % 50 == 0:
+                fill(path, layer.number * K, b"of layer %d " % layer.number * 100)
+                without_holes(path)
+        top = layers[-1]
+        for program, target in ((case.theirs, "theirs"), (case.ours, "ours")):
+            program("convert", "-O", "raw", top.name, target)
+        assert b"of layer 250 of" in Path("ours").read_bytes()
+        case.same_guest(Path("ours").read_bytes(), Path("theirs").read_bytes(), "our disk")
+        theirs, ours = (
+            plain_map(program("map", "--output=json", top.name).stdout)
+            for program in (case.theirs, case.ours)
+        )
+        assert ours == theirs
+        assert len({row["depth"] for row in ours}) == 6
+        same_chain(case, top)

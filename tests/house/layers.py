@@ -41,7 +41,7 @@ LAYERS = (
     Layer(
         "layouts",
         (
-            *("image.base", "image.extents", "image.placed", "image.info"),
+            *("image.base", "image.layers", "image.extents", "image.placed", "image.info"),
             *("image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),
@@ -61,7 +61,7 @@ LAYERS = (
             *("image.qcow2.fresh.allocator", "image.qcow2.fresh.preallocation"),
             "image.qcow2.fresh.places",
             *("image.qcow2.fresh.refcounts", "image.qcow2.bulk.*", "image.qcow2.check.*"),
-            *("image.qcow2.edit.editable", "image.qcow2.edit.protected"),
+            "image.qcow2.edit.protected",
             *("image.qcow2.edit.refcounts", "image.qcow2.edit.metadata"),
             *("image.qcow2.edit.zeroing", "image.qcow2.edit.reserving"),
             "image.qcow2.edit.bitmapguard",

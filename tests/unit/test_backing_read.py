@@ -17,6 +17,7 @@ from qcow2crypt.errors import ArgumentError, ExternalReferenceError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import ImageInfo
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
 from qcow2crypt.units import GuestOffset, HostOffset
@@ -136,7 +137,7 @@ class Spied(Image):
     def info(self) -> ImageInfo:
         raise NotImplementedError
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         raise NotImplementedError
 
 

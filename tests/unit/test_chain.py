@@ -22,7 +22,6 @@ from qcow2crypt.errors import (
     UnsupportedFeatureError,
 )
 from qcow2crypt.image import open_layers
-from qcow2crypt.image.chain import DEPTH_MAX
 from qcow2crypt.image.names import LayerOptions, layer_options
 from qcow2crypt.image.secrets import secrets_by_layer
 from qcow2crypt.secret import Secret
@@ -148,20 +147,6 @@ class TestLoops:
         (folder / "link").symlink_to("b")
         with pytest.raises(BackingChainError, match=r"depth 3 is the same file as .* at depth 1"):
             read(folder / "a")
-
-    def test_long_chains(self, folder: Path) -> None:
-        before = open_descriptors()
-        name, image_format = "base.raw", "raw"
-        for number in range(DEPTH_MAX + 1):
-            overlay(folder / f"{number}", name, backing_format=image_format)
-            name, image_format = f"{number}", "qcow2"
-        with qcow2crypt.open(folder / f"{DEPTH_MAX - 1}") as image:
-            assert image.pread(1000, 3000) == BASE[3000:4000]
-            (extent,) = image.extents()
-            assert extent.depth == DEPTH_MAX
-        with pytest.raises(BackingChainError, match=f"longer than {DEPTH_MAX}"):
-            read(folder / f"{DEPTH_MAX}")
-        assert open_descriptors() == before
 
 
 class TestSecrets:

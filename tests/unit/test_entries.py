@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.qcow2 import entries
-from qcow2crypt.image.qcow2.entries import CompressedRun, pack_compressed, parse_compressed
+from qcow2crypt.image.qcow2.entries import pack_compressed, parse_compressed
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from qcow2crypt.errors import (
     UnsupportedFeatureError,
 )
 from qcow2crypt.image.base import Image
+from qcow2crypt.image.clusterimage import ClusterImage
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ class TestClosing:
 
     def test_the_key_is_let_go(self, image: Image) -> None:
         image.close()
-        assert image._cipher is None  # type: ignore[attr-defined]
+        assert isinstance(image, ClusterImage)
+        assert image._sectors.cipher is None
 
     @pytest.mark.parametrize(
         ("data", "arguments", "error"),

@@ -71,7 +71,7 @@ class TestReads:
             done.append(len(data))
             return decompress(data, size, kind)
 
-        monkeypatch.setattr("qcow2crypt.image.qcow2.decompressed.decompress", spy)
+        monkeypatch.setattr("qcow2crypt.image.decompressed.decompress", spy)
         start, end = 4 * CLUSTER, 5 * CLUSTER
         steps = [image.pread(100, at) for at in range(start, end, 100)]
         assert b"".join(steps)[:CLUSTER] == DISK[start:end]

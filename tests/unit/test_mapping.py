@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.base import Extent, ExtentKind
+from qcow2crypt.image.extents import extents_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
@@ -50,7 +51,7 @@ def image(tables: list[list[int] | None], bits: int = 9) -> bytes:
 
 def extents(data: bytes, start: int = 0, end: int | None = None) -> list[Extent]:
     stop = parse_header(data).guest_size if end is None else end
-    return list(map_of(data).extents(GuestOffset(start), GuestOffset(stop)))
+    return list(extents_of(map_of(data), start, stop))
 
 
 def extent(kind: ExtentKind, start: int, length: int, host: int | None = None) -> Extent:
@@ -198,13 +199,13 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster_map = map_of(data)
     assert cluster_map.tables.tables_max == 2
     end = GuestOffset(parse_header(data).guest_size)
-    assert list(cluster_map.extents(GuestOffset(0), end)) == whole
+    assert list(extents_of(cluster_map, 0, end)) == whole
     assert len(cluster_map.tables) == 2
     back = [
         found
         for n in range(39, -1, -1)
-        for found in cluster_map.extents(
-            GuestOffset(n * COVERAGE), GuestOffset(n * COVERAGE + CLUSTER)
+        for found in extents_of(
+            cluster_map, GuestOffset(n * COVERAGE), GuestOffset(n * COVERAGE + CLUSTER)
         )
     ]
     assert [found.host_offset for found in back] == [host(200 + 2 * n) for n in range(39, -1, -1)]
@@ -220,7 +221,7 @@ def test_threads_may_share_a_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def walk() -> None:
         for _ in range(5):
-            results.append(list(cluster_map.extents(GuestOffset(0), end)) == whole)
+            results.append(list(extents_of(cluster_map, 0, end)) == whole)
 
     threads = [threading.Thread(target=walk) for _ in range(4)]
     for thread in threads:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import qcow2crypt
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.base import Extent, ExtentKind
+from qcow2crypt.image.extents import extents_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.subclusters import is_valid, subcluster_run
-from qcow2crypt.units import GuestOffset
 
 DATA, ZEROS, NONE = ExtentKind.DATA, ExtentKind.ZERO, ExtentKind.UNALLOCATED
 
@@ -53,11 +53,11 @@ def test_what_is_valid(bitmap: int, has_host: bool) -> None:
     assert is_valid(bitmap, has_host_cluster=has_host) is not (both or (stored and not has_host))
 
 
-def extents_of(data: bytes, start: int = 0, end: int | None = None) -> list[Extent]:
+def extents(data: bytes, start: int = 0, end: int | None = None) -> list[Extent]:
     header = parse_header(data)
     stop = header.guest_size if end is None else end
     cluster_map = ClusterMap(HostFile(io.BytesIO(data)), header)
-    return list(cluster_map.extents(GuestOffset(start), GuestOffset(stop)))
+    return list(extents_of(cluster_map, start, stop))
 
 
 def plain(found: list[Extent]) -> list[tuple[ExtentKind, int, int, int | None]]:
@@ -66,7 +66,7 @@ def plain(found: list[Extent]) -> list[tuple[ExtentKind, int, int, int | None]]:
 
 def test_the_extents_of_every_kind() -> None:
     second = ENTRIES[1][0] & ~COPIED
-    assert plain(extents_of(BODY.data)) == [
+    assert plain(extents(BODY.data)) == [
         (DATA, 0, SIZE + 4 * SUB, FIRST),
         (ZEROS, SIZE + 4 * SUB, 4 * SUB, second + 4 * SUB),
         (NONE, SIZE + 8 * SUB, 24 * SUB, second + 8 * SUB),
@@ -99,7 +99,7 @@ def test_any_bitmaps_read_as_a_loop_reads_them(data: st.DataObject) -> None:
     with qcow2crypt.open(io.BytesIO(file)) as image:
         assert image.pread(end - start, start) == disk[start:end]
     position = start
-    for one in extents_of(file, start, end):
+    for one in extents(file, start, end):
         assert one.guest_offset == position
         assert one.length > 0
         for at in range(position - position % SUB, position + one.length, SUB):
@@ -125,4 +125,4 @@ def test_a_contradiction_is_told_with_its_place() -> None:
 def test_a_whole_table_of_nothing_is_one_extent() -> None:
     file = put_fields(extended(), {"size": 1 << 24})
     assert struct.unpack_from(">Q", file, BODY.l2) == (0,)
-    assert plain(extents_of(file)) == [(NONE, 0, 1 << 24, None)]
+    assert plain(extents(file)) == [(NONE, 0, 1 << 24, None)]

@@ -14,14 +14,12 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import Extent, ExtentKind, merged
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow1.header import ENTRY_SIZE, FILE_SIZE_MAX, Qcow1Header
-from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset
+from qcow2crypt.units import SECTOR_SIZE
 
 FLAG_COMPRESSED = 1 << 63
 
@@ -29,14 +27,6 @@ _L1_PIECE = 8192
 _TABLES_MAX = 128
 """So many tables and pieces, of 64 KiB at most, are kept."""
 _BIG_ENDIAN_HOST = sys.byteorder == "big"
-
-
-@dataclass(frozen=True, slots=True)
-class CompressedRun:
-    """Where the data of a compressed cluster lies.  Both in bytes."""
-
-    host_offset: int
-    length: int
 
 
 def parse_compressed(entry: int, cluster_bits: int) -> CompressedRun:
@@ -55,28 +45,17 @@ class Qcow1Map:
         self._lock = threading.Lock()
         self._tables: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
 
-    def extents(self, start: GuestOffset, end: GuestOffset) -> Iterator[Extent]:
-        """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
+    def run_at(self, position: int, end: int) -> Run:
+        """How the byte at ``position`` is stored, and up to where the same holds.
 
-        Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
-        A compressed cluster is always an extent of its own.  Raises MappingError.
+        At most up to ``end``, and no further than the L2 table.  Raises MappingError.
         """
-        return merged(self._raw_extents(start, end))
-
-    def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
-        """The same, not merged: clusters, and what whole L1 entries leave out."""
         coverage = self._header.l2_coverage
-        position = start
-        while position < end:
-            index = position // coverage
-            used = self._next_l1_entry(index, -(-end // coverage))
-            if used > index:
-                stop = min(used * coverage, end)
-                yield Extent(ExtentKind.UNALLOCATED, GuestOffset(position), stop - position)
-            else:
-                stop = min((index + 1) * coverage, end)
-                yield from self._table_extents(index, position, stop)
-            position = stop
+        index = position // coverage
+        used = self._next_l1_entry(index, -(-end // coverage))
+        if used > index:
+            return Run(ExtentKind.UNALLOCATED, None, min(used * coverage, end))
+        return self._run_in_table(index, position, min((index + 1) * coverage, end))
 
     def _next_l1_entry(self, index: int, end: int) -> int:
         """The first index from ``index`` on whose L1 entry is not zero; ``end`` if none is."""
@@ -85,36 +64,41 @@ class Qcow1Map:
             piece = self._l1_piece(first)
             if not piece:
                 return end  # what lies behind the end of the file is zero
-            at = _next_used(piece, index - first)
+            at = _next_used(piece, index - first, len(piece))
             if at < len(piece):
                 return min(first + at, end)
             index = first + _L1_PIECE
         return end
 
-    def _table_extents(self, l1_index: int, start: int, end: int) -> Iterator[Extent]:
-        """Cluster by cluster, for a range that lies inside one L2 table."""
+    def _run_in_table(self, l1_index: int, position: int, end: int) -> Run:
+        """A run that lies inside one L2 table."""
         header = self._header
-        size = header.cluster_size
+        bits, size = header.cluster_bits, header.cluster_size
         table_offset = self._l2_offset(l1_index)
         table = self._table(table_offset, header.l2_entries)
-        position = start
-        while position < end:
-            index = (position >> header.cluster_bits) & (header.l2_entries - 1)
-            entry = table[index] if index < len(table) else 0
-            stop = min((position | size - 1) + 1, end)
-            kind, host = ExtentKind.UNALLOCATED, None
-            if entry & FLAG_COMPRESSED:
-                kind = ExtentKind.COMPRESSED
-                host = HostOffset(parse_compressed(entry, header.cluster_bits).host_offset)
-            elif entry:
-                if entry % SECTOR_SIZE or entry >= FILE_SIZE_MAX:
-                    where = table_offset + index * ENTRY_SIZE
-                    raise _bad_entry("L2 entry", where, entry, position & -size)
-                kind, host = ExtentKind.DATA, HostOffset(entry + position % size)
-            yield Extent(kind, GuestOffset(position), stop - position, host)
-            position = stop
+        first = position >> bits
+        index = first & (header.l2_entries - 1)
+        stop = (first + 1) << bits
+        entry = table[index] if index < len(table) else 0
+        if entry & FLAG_COMPRESSED:
+            host = parse_compressed(entry, bits).host_offset
+            return Run(ExtentKind.COMPRESSED, host, min(stop, end))
+        last = index + (-(-end >> bits)) - first  # behind the last entry that counts
+        if not entry:
+            found = _next_used(table, index, last)
+            return Run(ExtentKind.UNALLOCATED, None, min((first - index + found) << bits, end))
+        if entry % SECTOR_SIZE or entry >= FILE_SIZE_MAX:
+            where = table_offset + index * ENTRY_SIZE
+            raise _bad_entry("L2 entry", where, entry, position & -size)
+        host = entry + position % size
+        for follower in table[index + 1 : last]:
+            entry += size
+            if follower != entry or entry >= FILE_SIZE_MAX:
+                break
+            stop += size
+        return Run(ExtentKind.DATA, host, min(stop, end))
 
-    def compressed_run(self, position: GuestOffset) -> CompressedRun:
+    def compressed_run(self, position: int) -> CompressedRun:
         """Where the data of the compressed cluster at ``position`` lies."""
         header = self._header
         table = self._table(self._l2_offset(position // header.l2_coverage), header.l2_entries)
@@ -159,13 +143,17 @@ class Qcow1Map:
         return table
 
 
-def _next_used(table: array[int], index: int) -> int:
-    """The first index from ``index`` on whose entry is not zero; the length if none is."""
-    if index < len(table) and table[index]:
-        return index
+def _next_used(table: array[int], start: int, stop: int) -> int:
+    """The first index from ``start`` on whose entry is not zero; ``stop`` if none is before.
+
+    What lies behind the end of the table is zero.
+    """
+    if start < len(table) and table[start]:
+        return start
     # In C, or a table of nothing but zeros would take minutes.
-    rest = table[index:].tobytes()
-    return index + (len(rest) - len(rest.lstrip(b"\0"))) // ENTRY_SIZE
+    rest = table[start:stop].tobytes()
+    used = rest.lstrip(b"\0")
+    return start + (len(rest) - len(used)) // ENTRY_SIZE if used else stop
 
 
 def _bad_entry(field: str, offset: int, entry: int, guest_offset: int) -> MappingError:

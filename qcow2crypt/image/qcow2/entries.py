@@ -6,7 +6,7 @@ file; here they are plain integers.  Reserved bits are ignored when reading, as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from qcow2crypt.image.extents import CompressedRun
 
 OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 """Bits 9 to 55: the host offset in L1 and standard L2 entries."""
@@ -18,14 +18,6 @@ FLAG_ZERO = 1 << 0
 ENTRY_SIZE = 8
 EXTENDED_ENTRY_SIZE = 16
 COMPRESSED_SECTOR = 512
-
-
-@dataclass(frozen=True, slots=True)
-class CompressedRun:
-    """Where the bytes of one compressed cluster lie: ``length`` bytes at ``host_offset``."""
-
-    host_offset: int
-    length: int
 
 
 def parse_compressed(entry: int, cluster_bits: int) -> CompressedRun:

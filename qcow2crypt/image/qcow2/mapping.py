@@ -10,11 +10,9 @@ from __future__ import annotations
 import functools
 import sys
 from array import array
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import Extent, ExtentKind, merged
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
@@ -34,24 +32,12 @@ from qcow2crypt.image.qcow2.subclusters import (
     subcluster_run,
 )
 from qcow2crypt.image.qcow2.tables import TableCache, end_of_run, read_l1
-from qcow2crypt.units import GuestOffset, HostOffset
 
 _DATA, _ZERO = ExtentKind.DATA, ExtentKind.ZERO
 _UNALLOCATED, _COMPRESSED = ExtentKind.UNALLOCATED, ExtentKind.COMPRESSED
 _LOOK_AT_ALL = 4
 _UNIFORM = (0, ALL_ALLOCATED, ALL_ZERO)
 """Subclusters that are all alike."""
-
-
-class Run(NamedTuple):
-    """From a guest offset up to ``stop`` everything is stored in one way.
-
-    ``host`` as in ``Extent.host_offset``.
-    """
-
-    kind: ExtentKind
-    host: int | None
-    stop: int
 
 
 class ClusterMap:
@@ -88,22 +74,6 @@ class ClusterMap:
         self._coverage_mask = header.l2_coverage - 1
         self._index_mask = header.l2_entries - 1
         self._external = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
-
-    def extents(self, start: GuestOffset, end: GuestOffset) -> Iterator[Extent]:
-        """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
-
-        Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
-        A compressed cluster is always an extent of its own.  Raises MappingError.
-        """
-        return merged(self._runs(start, end))
-
-    def _runs(self, start: int, end: int) -> Iterator[Extent]:
-        position = start
-        while position < end:
-            kind, host, stop = self.run_at(position, end)
-            found = None if host is None else HostOffset(host)
-            yield Extent(kind, GuestOffset(position), stop - position, found)
-            position = stop
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.
@@ -229,12 +199,13 @@ class ClusterMap:
             allowed = f"host offset {position & -self._cluster_size:#x}"
             raise self._error(problem, entry, l1_entry, position, allowed)
 
-    def compressed_entry(self, position: GuestOffset) -> int:
-        """The raw L2 entry that maps ``position``; the caller knows that it is compressed."""
+    def compressed_run(self, position: int) -> CompressedRun:
+        """Where the data for ``position`` lies; the caller knows that it is compressed."""
         l1_index = position >> self._coverage_bits
         table = self._l2_table(l1_index, self.l1[l1_index])
         index = (position >> self._bits) & self._index_mask
-        return 0 if table is None else table[index * 2 if self._extended else index]
+        entry = 0 if table is None else table[index * 2 if self._extended else index]
+        return parse_compressed(entry, self._bits)
 
     def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, HeaderError
 from qcow2crypt.image.base import Image
-from qcow2crypt.image.extents import Extent
+from qcow2crypt.image.extents import Extent, extents_of
 from qcow2crypt.image.info import ImageInfo, Snapshot
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.header import L1_BYTES_MAX, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.tables import ENTRY_SIZE, read_l1
@@ -53,7 +54,7 @@ class Qcow2Snapshot(Image):
 
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``Image.own_extents``."""
-        return self._map.extents(*self._clip(start, length))
+        return extents_of(self._map, *self._clip(start, length))
 
     def identity(self) -> tuple[int, int] | None:
         """See ``Image.identity``."""
@@ -64,15 +65,15 @@ class Qcow2Snapshot(Image):
         self._check_open()
         return replace(self._image.info(), virtual_size=self.size)
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
-        self._image.read_mapped(self._map, view, offset)
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
+        return self._image.read_mapped(self._map, view, offset)
 
     def close(self) -> None:
         """Close the view, and the image if nobody else has it."""
         owned = getattr(self, "owned", None)  # Python closes one that was refused, too
         if owned is not None:
             owned.close()
-        super().close()
+        self._close_own()
 
     def _check_open(self) -> None:
         super()._check_open()

@@ -5,19 +5,18 @@ Source: the qcow2 document, "Header": the dirty and the corrupt bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qcow2crypt.errors import ReadOnlyError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 
-Repair = Callable[[HostFile], None]
-"""Make a file whose dirty bit is set consistent, and clear the bit."""
 
+def editable(file: HostFile, structure: Structure | None = None) -> Structure:
+    """What stands in the header cluster of an image that may be written; else ReadOnlyError.
 
-def editable(file: HostFile, structure: Structure | None, repair: Repair | None) -> Structure:
-    """What stands in the header cluster of an image that may be written; else ReadOnlyError."""
+    An image whose dirty bit is set is repaired.
+    """
     structure = structure or read_structure(file)
     features = structure.header.incompatible_features
     if not file.writable:
@@ -26,10 +25,5 @@ def editable(file: HostFile, structure: Structure | None, repair: Repair | None)
         raise ReadOnlyError(f"'{file.name}' is marked as corrupt: repair it with check first")
     if not features & hdr.INCOMPAT_DIRTY:
         return structure
-    if repair is None:
-        raise ReadOnlyError(
-            f"'{file.name}' was not closed cleanly and its refcounts may be wrong: "
-            "repair it with check first"
-        )
-    repair(file)
+    repair_dirty(file)
     return read_structure(file)

@@ -130,7 +130,6 @@ class Qcow2Editor(GuestEditor):
         header = self._structure.header
         self._size = header.guest_size
         self._tables.clear()
-        if self._decompressed is not None:
-            self._decompressed.clear()
+        self._decompressed.clear()
         self._l1 = read_l1(self._file, header.l1_table_offset, header.l1_size)
         self._map = ClusterMap(self._file, header, self._l1, self._tables)

@@ -21,21 +21,20 @@ from qcow2crypt.errors import (
     ReadOnlyError,
     TargetError,
 )
-from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges, fill_from
 from qcow2crypt.image.qcow2 import header as hdr
 from qcow2crypt.image.qcow2.edit.bitmapguard import mark_bitmaps
 from qcow2crypt.image.qcow2.edit.cow import ClusterWriter
 from qcow2crypt.image.qcow2.edit.cow_extended import SubclusterWriter
-from qcow2crypt.image.qcow2.edit.editable import Repair, editable
+from qcow2crypt.image.qcow2.edit.editable import editable
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.edit.resizing import Resizer
 from qcow2crypt.image.qcow2.edit.zeroing import ClusterEraser, Removal
 from qcow2crypt.image.qcow2.edit.zeroranges import RangeZeroer
-from qcow2crypt.image.qcow2.reader import Qcow2Image, RawZeros, WrongIv
+from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.readwritelock import ReadWriteLock
-from qcow2crypt.secret import Secret
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down, align_up
 
 if TYPE_CHECKING:
@@ -48,61 +47,36 @@ AUTOCLEAR_KNOWN = hdr.AUTOCLEAR_BITMAPS | hdr.AUTOCLEAR_RAW_DATA_FILE
 class GuestEditor(Qcow2Image):
     """The active guest disk of a qcow2 image, writable.  Else as ``Qcow2Image``.
 
-    ``file`` is open for writing, and so is ``data_file``; ``backing`` is only read.  ``repair``
-    is called for an image with the dirty bit set, whose refcounts may be wrong.
+    ``file`` is open for writing, and so is ``data_file``; ``backing`` is only read.  An image with
+    the dirty bit set, whose refcounts may be wrong, is repaired first.
 
     Thread-safe: a write excludes reads and other writes, so a read sees all of it or nothing.
-    Raises ReadOnlyError for an image that is marked as corrupt, and for one that is dirty when
-    there is no ``repair``.  A write that finds damage raises MappingError or FormatError, marks
+    Raises ReadOnlyError for an image that is marked as corrupt, and for one that is dirty and
+    cannot be repaired.  A write that finds damage raises MappingError or FormatError, marks
     the image as corrupt where its version can say that, and refuses further writes.
     """
 
-    def __init__(
-        self,
-        file: HostFile,
-        *,
-        secret: Secret = None,
-        engine: str | None = None,
-        backing: Image | None = None,
-        data_file: HostFile | None = None,
-        without_backing: bool = False,
-        raw_zeros: RawZeros = "decrypt",
-        wrong_iv: WrongIv | None = None,
-        structure: Structure | None = None,
-        repair: Repair | None = None,
-    ) -> None:
-        # What close() touches comes first, as in Qcow2Image.
-        self._file = self._data_file = file
-        self._cipher = self._decompressed = None
-        self._meta: Metadata | None = None
+    _meta: Metadata | None = None
+    _damaged = False
+    _read_error: FormatError | None = None
+
+    def _accept(self, file: HostFile, structure: Structure | None) -> Structure:
         self._lock = ReadWriteLock()
-        self._damaged = False
-        self._read_error: FormatError | None = None
-        self._external = data_file
-        super().__init__(
-            file,
-            secret=secret,
-            engine=engine,
-            backing=backing,
-            data_file=data_file,
-            without_backing=without_backing,
-            raw_zeros=raw_zeros,
-            wrong_iv=wrong_iv,
-            structure=editable(file, structure, repair),
-        )
+        return editable(file, structure)
 
     # ------------------------------------------------------------------------- reading
 
-    def _read_into(self, view: memoryview, offset: GuestOffset) -> None:
+    def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         with self._lock.reading:
-            super()._read_into(view, offset)
+            return super()._read_own(view, offset)
 
     def _old_view(self, view: memoryview, offset: int) -> None:
         """What the guest sees now, for a writer, which holds the lock; zeros past the end."""
         inside = max(0, min(view.nbytes, self._size - offset))
         try:
             if inside:
-                super()._read_into(view[:inside], GuestOffset(offset))
+                missing = super()._read_own(view[:inside], GuestOffset(offset))
+                fill_from(self.backing, view, offset, missing)
         except FormatError as error:
             self._read_error = error
             raise
@@ -184,17 +158,16 @@ class GuestEditor(Qcow2Image):
             self._change(lambda: self._resize(new))
         return new
 
-    def close(self) -> None:
-        """Write what is left, put it on the disk and close.  Raises TargetError, yet is closed."""
-        if self.closed:
-            return
+    def _close_own(self) -> None:
+        # It is closed even if what is left cannot be written.
         try:
-            with self._lock.writing:
-                meta, self._meta = self._meta, None
-                if meta is not None:
-                    meta.close()
+            if self._complete:
+                with self._lock.writing:
+                    meta, self._meta = self._meta, None
+                    if meta is not None:
+                        meta.close()
         finally:
-            super().close()
+            super()._close_own()
 
     # ------------------------------------------------------------------------- inside the lock
 
@@ -230,18 +203,20 @@ class GuestEditor(Qcow2Image):
         """Get ready for the first change."""
         structure = self._structure
         header = structure.header
-        meta = Metadata(self._file, header, self._l1, self._tables, self._external)
+        external = None if self.data_file is self._file else self.data_file
+        meta = Metadata(self._file, header, self._l1, self._tables, external)
         if structure.bitmaps is not None:
             mark_bitmaps(self._file, structure.bitmaps, disabled_too=False)
         if header.autoclear_features & ~AUTOCLEAR_KNOWN:
             # As the format asks of a program that does not know what they say.
             meta.switch(autoclear_features=header.autoclear_features & AUTOCLEAR_KNOWN)
         kind = SubclusterWriter if header.extended_l2 else ClusterWriter
-        self._writer = kind(meta, self._cipher, self._old_view)
+        cipher = self._sectors.cipher
+        self._writer = kind(meta, cipher, self._old_view)
         has_backing = structure.backing_file is not None
         self._zeroer = RangeZeroer(self, ClusterEraser(meta, has_backing=has_backing), self._write)
-        if header.autoclear_features & hdr.AUTOCLEAR_RAW_DATA_FILE and self._cipher is None:
-            self._zeroer.raw_data_file = self._external
+        if header.autoclear_features & hdr.AUTOCLEAR_RAW_DATA_FILE and cipher is None:
+            self._zeroer.raw_data_file = external
         self._meta = meta
 
     def _note_header(self) -> None:
@@ -261,7 +236,7 @@ class GuestEditor(Qcow2Image):
 
     def _write(self, view: memoryview, offset: int) -> None:
         end = offset + view.nbytes
-        if self._cipher is None or not (offset | end) % SECTOR_SIZE:
+        if not self.encrypted or not (offset | end) % SECTOR_SIZE:
             self._writer.write(view, offset)
             return
         # A sector is encrypted as a whole, so the rest of it is read first.

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
+from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
 from qcow2crypt.image.qcow2 import header as hdr
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
-    CompressedRun,
     pack_compressed,
 )
 from qcow2crypt.image.qcow2.fresh.allocator import Allocator
