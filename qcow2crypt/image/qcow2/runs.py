@@ -20,21 +20,6 @@ _UNCLEAR = 0x7F00_0000_0000_0000
 """Bits 56 to 62: compressed clusters, and what is reserved.  Such entries stand alone."""
 
 
-@lru_cache(maxsize=2)
-def _unclear(length: int) -> int:
-    """A table of ``_UNCLEAR`` as one number."""
-    return int.from_bytes(array("Q", [_UNCLEAR]) * length, sys.byteorder)
-
-
-@lru_cache(maxsize=2)
-def _falling(step: int, length: int) -> int:
-    """A table that falls by ``step`` from entry to entry, to 0, as one number.
-
-    Added to a run it gives the same value everywhere.
-    """
-    return int.from_bytes(array("Q", range((length - 1) * step, -1, -step)), sys.byteorder)
-
-
 def entry_runs(table: array[int], step: int) -> Iterator[tuple[int, int, int]]:
     """The entries of a table that are not 0, as runs: index, first entry, count.
 
@@ -46,7 +31,7 @@ def entry_runs(table: array[int], step: int) -> Iterator[tuple[int, int, int]]:
     number = int.from_bytes(table, sys.byteorder)
     if not number:
         return
-    if number & _unclear(length):
+    if number & _every(_UNCLEAR, length):
         yield from single_entries(table)
         return
     # Bits 56 to 62 are free, so the sums do not run into each other.
@@ -84,3 +69,24 @@ def equal_runs(table: array[int]) -> Iterator[tuple[int, int, int]]:
         if entry:
             yield at, entry, end - at
         at = end
+
+
+def flipped(entries: array[int], flag: int) -> array[int]:
+    """The same entries, each with ``flag`` the other way round."""
+    number = int.from_bytes(entries, sys.byteorder) ^ _every(flag, len(entries))
+    return array("Q", number.to_bytes(len(entries) * ENTRY_SIZE, sys.byteorder))
+
+
+@lru_cache(maxsize=4)
+def _every(value: int, length: int) -> int:
+    """A table that has one value everywhere, as one number."""
+    return int.from_bytes(array("Q", [value]) * length, sys.byteorder)
+
+
+@lru_cache(maxsize=2)
+def _falling(step: int, length: int) -> int:
+    """A table that falls by ``step`` from entry to entry, to 0, as one number.
+
+    Added to a run it gives the same value everywhere.
+    """
+    return int.from_bytes(array("Q", range((length - 1) * step, -1, -step)), sys.byteorder)
