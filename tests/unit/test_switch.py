@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from array import array
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_space_for_the_caller_is_free_before_and_after() -> None:
     first = switch.allocate(2)
     assert first == 7
     assert (switch.wanted[7], switch.wanted[8]) == (1, 1)
-    switch.write_table([1, 2], first * 512)
+    switch.write_table(array("Q", [1, 2]), first * 512)
     assert recorder.getvalue()[first * 512 :] == bytes([*[0] * 7, 1, *[0] * 7, 2]).ljust(512, b"\0")
     assert recorder.log[0] is not None
     header = switch.commit(l1_table_offset=first * 512)

@@ -7,14 +7,16 @@ where a neighbour is used more than 255 times.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 CHUNK = 1 << 14
 """Clusters that are kept together."""
 _ZEROS = bytes(CHUNK)
-_ONES = b"\1" * CHUNK
-_PLUS_ONE = bytes((*range(1, 256), 0))
+_BYTES = bytes(range(256))
+_USED = re.compile(rb"[^\0]+")
 
 
 class ClusterCounts:
@@ -51,25 +53,33 @@ class ClusterCounts:
     def _add_part(self, index: int, place: int, count: int, times: int) -> None:
         chunk = self._chunk(index)
         end = place + count
-        if times == 1 and isinstance(chunk, bytearray):
-            if count == 1 and chunk[place] < 255:
-                chunk[place] += 1
-                return
-            old = chunk[place:end]
-            if 255 not in old:
-                chunk[place:end] = old.translate(_PLUS_ONE)
-                return
+        if isinstance(chunk, bytearray):
+            if count == 1:
+                if 0 <= (new := chunk[place] + times) < 256:
+                    chunk[place] = new
+                    return
+            elif -256 < times < 256:
+                old, fit = chunk[place:end], _fit(times)
+                if not old.translate(None, fit):
+                    chunk[place:end] = old.translate(_shifted(times))
+                    return
         base = index * CHUNK
         for cluster in range(base + place, base + end):
             self.add(cluster, times)
 
-    def used(self, start: int, end: int) -> Iterator[int]:
+    def used(self, start: int = 0, end: int = 1 << 64) -> Iterator[int]:
         """The clusters from ``start`` to before ``end`` that have a count, in order."""
-        for number in self.used_ranges(CHUNK):
-            first = number * CHUNK
-            for cluster in range(max(first, start), min(first + CHUNK, end)):
-                if self[cluster]:
-                    yield cluster
+        for index in sorted(self._chunks):
+            base = index * CHUNK
+            chunk = self._chunks[index]
+            first, last = max(base, start) - base, min(base + CHUNK, end) - base
+            if first >= last:
+                continue
+            if isinstance(chunk, bytearray):
+                for match in _USED.finditer(chunk, first, last):
+                    yield from range(base + match.start(), base + match.end())
+            else:
+                yield from (base + place for place in range(first, last) if chunk[place])
 
     def clear_run(self, first: int, count: int) -> None:
         """Set ``count`` clusters from ``first`` on to 0."""
@@ -91,13 +101,15 @@ class ClusterCounts:
             index, place = divmod(first + done, CHUNK)
             part = counts[done : done + CHUNK - place]
             done += len(part)
-            if not any(part):
+            if _is_zero(part):
                 self.clear_run(index * CHUNK + place, len(part))
                 continue
             chunk = self._chunk(index)
             if isinstance(chunk, bytearray):
-                if max(part) < 256:
-                    chunk[place : place + len(part)] = bytes(list(part))
+                if isinstance(part, bytes) or max(part) < 256:
+                    chunk[place : place + len(part)] = (
+                        part if isinstance(part, bytes) else bytes(list(part))
+                    )
                     continue
                 chunk = self._widen(index)
             chunk[place : place + len(part)] = array("Q", list(part))
@@ -134,7 +146,11 @@ class ClusterCounts:
         """One more than the highest cluster that has a count; 0 if none has."""
         for index in sorted(self._chunks, reverse=True):
             chunk = self._chunks[index]
-            for place in range(CHUNK - 1, -1, -1) if any(chunk) else ():
+            if isinstance(chunk, bytearray):
+                if length := len(chunk.rstrip(b"\0")):
+                    return index * CHUNK + length
+                continue
+            for place in range(CHUNK - 1, -1, -1):
                 if chunk[place]:
                     return index * CHUNK + place + 1
         return 0
@@ -144,12 +160,12 @@ class ClusterCounts:
         last = -1
         for index in sorted(self._chunks):
             chunk = self._chunks[index]
-            if not any(chunk):
+            if _is_zero(chunk):
                 continue
             start = index * CHUNK
             for number in range(start // unit, (start + CHUNK - 1) // unit + 1):
                 a, b = max(number * unit - start, 0), min((number + 1) * unit - start, CHUNK)
-                if number > last and any(chunk[a:b]):
+                if number > last and not _is_zero(chunk[a:b]):
                     last = number
                     yield number
 
@@ -181,13 +197,13 @@ class ClusterCounts:
 
     def over(self, limit: int) -> int:
         """By how much all counts together go beyond ``limit``."""
-        chunks = (chunk for chunk in self._chunks.values() if max(chunk) > limit)
+        chunks = (chunk for chunk in self._chunks.values() if _is_over(chunk, limit))
         return sum(count - limit for chunk in chunks for count in chunk if count > limit)
 
     def clamp(self, limit: int) -> None:
         """Lower every count that is above ``limit``."""
         for chunk in self._chunks.values():
-            if max(chunk) > limit:
+            if _is_over(chunk, limit):
                 for place, count in enumerate(chunk):
                     if count > limit:
                         chunk[place] = limit
@@ -202,6 +218,34 @@ class ClusterCounts:
         wide = array("Q", list(self._chunks[index]))
         self._chunks[index] = wide
         return wide
+
+
+@lru_cache(maxsize=8)
+def _shifted(times: int) -> bytes:
+    """What each count becomes when ``times`` are added."""
+    return bytes(count + times & 255 for count in range(256))
+
+
+def _fit(times: int) -> bytes:
+    """The counts that still are 0 to 255 when ``times`` are added."""
+    return _BYTES[max(0, -times) : min(256, 256 - times)]
+
+
+def _narrow(counts: Sequence[int]) -> bytes | None:
+    return bytes(list(counts)) if max(counts) < 256 else None
+
+
+def _is_zero(counts: Sequence[int]) -> bool:
+    if isinstance(counts, (bytes, bytearray)):
+        return counts == _ZEROS[: len(counts)] if len(counts) <= CHUNK else not any(counts)
+    return not any(counts)
+
+
+def _is_over(chunk: bytearray | array[int], limit: int) -> bool:
+    """Is any count above ``limit``?"""
+    if isinstance(chunk, bytearray):
+        return bool(limit < 255 and chunk.translate(None, _BYTES[: limit + 1]))
+    return max(chunk) > limit
 
 
 def _used_ahead(chunk: bytearray | array[int], place: int) -> int:

@@ -12,11 +12,12 @@ Knows L1 and L2 tables and counts; never sees keys or guest bytes.  Source: the 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from qcow2crypt.errors import FormatError
 from qcow2crypt.image.qcow2.bulk.switch import Switch
+from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
     FLAG_COMPRESSED,
@@ -24,6 +25,7 @@ from qcow2crypt.image.qcow2.entries import (
     OFFSET_MASK,
     parse_compressed,
 )
+from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs, flipped
 from qcow2crypt.image.qcow2.tables import read_table
 from qcow2crypt.units import div_up
 
@@ -47,11 +49,11 @@ class L1References:
 
     def count(self, l1: array[int], times: int) -> None:
         """Count everything that ``l1`` leads to ``times`` more (or less, if negative)."""
-        for offset, ways in Counter(entry & OFFSET_MASK for entry in l1).items():
-            if offset:
-                self._add(self._cluster(offset, "L2 table"), 1, times * ways)
-                for first, count in self._runs(self._table(offset)):
-                    self._add(first, count, times * ways)
+        ways = self._ways(l1)
+        for cluster in ways.used():
+            self._add(cluster, 1, times * ways[cluster])
+            for first, count in self._runs(self._table(cluster)):
+                self._add(first, count, times * ways[cluster])
 
     def count_region(self, offset: int, length: int, times: int) -> None:
         """Count the clusters of a table ``times`` more."""
@@ -65,7 +67,7 @@ class L1References:
         count = div_up(len(l1) * ENTRY_SIZE, 1 << self._bits)
         offset = self._switch.allocate(count) << self._bits
         room = (count << self._bits) // ENTRY_SIZE
-        self._switch.write_table([*l1, *(0 for _ in range(room - len(l1)))], offset)
+        self._switch.write_table(l1 + array("Q", bytes((room - len(l1)) * ENTRY_SIZE)), offset)
         return offset
 
     def with_right_flags(self, l1: array[int], sharers: int = 1) -> array[int]:
@@ -73,68 +75,74 @@ class L1References:
 
         So many new L1 tables will be such as this one; their references are counted already.
         """
-        moved: dict[int, int] = {}
         wanted, bits = self._switch.wanted, self._bits
-        for offset, ways in Counter(entry & OFFSET_MASK for entry in l1).items():
-            if not offset:
-                continue
-            table = self._table(offset)
-            self._check_counted(self._cluster(offset, "L2 table"), 1, 1)
-            moved[offset] = offset
+        ways = self._ways(l1)
+        old = array("Q", ways.used())
+        moved = old[:]
+        for place, cluster in enumerate(old):
+            table = self._table(cluster)
+            self._check_counted(cluster, 1, 1)
             if self._set_flags(table):
-                cluster = self._switch.allocate()
-                self._switch.write_table(table, cluster << bits)
-                moved[offset] = cluster << bits
-                wanted.add(cluster, ways * sharers - 1)
-                self._add(offset >> bits, 1, -ways * sharers)
-        new = array("Q", bytes(len(l1) * ENTRY_SIZE))
+                new = moved[place] = self._switch.allocate()
+                self._switch.write_table(table, new << bits)
+                wanted.add(new, ways[cluster] * sharers - 1)
+                self._add(cluster, 1, -ways[cluster] * sharers)
+        right = array("Q", bytes(len(l1) * ENTRY_SIZE))
         for index, entry in enumerate(l1):
-            offset = moved.get(entry & OFFSET_MASK, 0)
-            if offset:
-                new[index] = offset | (FLAG_COPIED if wanted[offset >> bits] == 1 else 0)
-        return new
+            if entry & OFFSET_MASK:
+                cluster = moved[bisect_left(old, (entry & OFFSET_MASK) >> bits)]
+                right[index] = cluster << bits | (FLAG_COPIED if wanted[cluster] == 1 else 0)
+        return right
 
     # ------------------------------------------------------------------------- inside
 
+    def _ways(self, l1: array[int]) -> ClusterCounts:
+        """How often ``l1`` names each L2 table, by cluster."""
+        ways = ClusterCounts()
+        for _, entry, count in equal_runs(l1):
+            if entry & OFFSET_MASK:
+                ways.add(self._cluster(entry & OFFSET_MASK, "L2 table"), count)
+        return ways
+
     def _set_flags(self, table: array[int]) -> bool:
         """Put the COPIED flags of a table right; True when one was not."""
-        wanted, bits = self._switch.wanted, self._bits
+        wanted, size, step = self._switch.wanted, 1 << self._bits, self._step
         changed = False
-        for index in range(0, len(table), self._step):
-            entry = table[index]
-            if not entry or entry & FLAG_COMPRESSED or not entry & OFFSET_MASK:
+        entries = table[::step] if step > 1 else table[:]
+        for index, entry, count in entry_runs(entries, size):
+            host, copied = entry & OFFSET_MASK, bool(entry & FLAG_COPIED)
+            if entry & FLAG_COMPRESSED or not host:
                 continue
-            alone = wanted[(entry & OFFSET_MASK) >> bits] == 1
-            if alone != bool(entry & FLAG_COPIED):
-                table[index] = entry ^ FLAG_COPIED
-                changed = True
+            counts = wanted.slice(host >> self._bits, count)
+            alone = counts.count(1)
+            if alone == (count if copied else 0):
+                continue
+            changed = True
+            if alone == (0 if copied else count):
+                entries[index : index + count] = flipped(
+                    entries[index : index + count], FLAG_COPIED
+                )
+                continue
+            for place, found in enumerate(counts, index):
+                if (found == 1) != copied:
+                    entries[place] ^= FLAG_COPIED
+        table[::step] = entries
         return changed
 
     def _runs(self, table: array[int]) -> Iterator[tuple[int, int]]:
         """The host clusters that a table refers to: first and count, neighbours together."""
-        run = length = 0
         bits = self._bits
-        for entry in table[:: self._step] if self._step > 1 else table:
-            if not entry:
-                continue
+        entries = table[:: self._step] if self._step > 1 else table
+        for _, entry, count in entry_runs(entries, 1 << bits):
             if entry & FLAG_COMPRESSED:
                 packed = parse_compressed(entry & ~FLAG_COPIED, bits)
                 first = packed.host_offset >> bits
                 yield first, (packed.host_offset + packed.length - 1 >> bits) + 1 - first
-                continue
-            host = entry & OFFSET_MASK
-            if not host:
-                continue
-            cluster = self._cluster(host, "data cluster")
-            if cluster != run + length:
-                if length:
-                    yield run, length
-                run, length = cluster, 0
-            length += 1
-        if length:
-            yield run, length
+            elif entry & OFFSET_MASK:
+                yield self._cluster(entry & OFFSET_MASK, "data cluster"), count
 
-    def _table(self, offset: int) -> array[int]:
+    def _table(self, cluster: int) -> array[int]:
+        offset = cluster << self._bits
         if offset >= self._switch.file.size:
             raise _damaged("L2 table", offset, "an offset inside the file")
         return read_table(self._switch.file, offset, self._header.cluster_size // ENTRY_SIZE)
@@ -149,7 +157,10 @@ class L1References:
         self._switch.wanted.add_run(first, count, times)
 
     def _check_counted(self, first: int, count: int, least: int) -> None:
-        lowest = min(self._switch.wanted.slice(first, count))
+        counts = self._switch.wanted.slice(first, count)
+        if least == 1 and 0 not in counts:
+            return
+        lowest = min(counts)
         if lowest < least:
             raise FormatError(
                 "a cluster is used more often than it is counted; repair the image with check",

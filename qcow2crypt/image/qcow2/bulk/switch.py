@@ -12,7 +12,7 @@ Knows clusters, counts and the header; never keys or guest bytes.  Source: the q
 
 from __future__ import annotations
 
-import struct
+import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,15 @@ from qcow2crypt.image.qcow2.refcountblock import (
     pack_refcounts,
     refcount_max,
     refcounts_per_block,
-    unpack_refcounts,
+    small_refcounts,
 )
+from qcow2crypt.image.qcow2.tables import pack_table
 from qcow2crypt.units import div_up
 
 _TABLE_ENTRY_BYTES = 8
+_USED = bytes((0, *[1] * 255))
+_FREE = bytes((1, *[0] * 255))
+_RUN = re.compile(b"\1+")
 
 
 class Switch:
@@ -88,10 +92,10 @@ class Switch:
         self.wanted.add_run(first, count)
         return first
 
-    def write_table(self, entries: Sequence[int], offset: int) -> None:
-        """Write big-endian 64-bit entries at a host offset, with zeros up to the cluster's end."""
+    def write_table(self, entries: array[int], offset: int) -> None:
+        """Write 64-bit entries at a host offset, with zeros up to the cluster's end."""
         size = self.header.cluster_size
-        data = struct.pack(f">{len(entries)}Q", *entries)
+        data = pack_table(entries)
         self.file.pwrite(data.ljust(div_up(len(data), size) * size, b"\0"), offset)
 
     def commit(self, **fields: int) -> Header:
@@ -109,11 +113,11 @@ class Switch:
             counts = self.wanted.slice(index * per_block, per_block)
             data = pack_refcounts(counts, header.refcount_order)
             self.file.pwrite(data, cluster << header.cluster_bits)
-        last = max(self._blocks, default=-1)
-        entries = [self._blocks.get(i, 0) << header.cluster_bits for i in range(last + 1)]
         first, count = table
-        room = count * header.cluster_size // _TABLE_ENTRY_BYTES
-        self.write_table(entries + [0] * (room - len(entries)), first << header.cluster_bits)
+        entries = array("Q", bytes(count * header.cluster_size))
+        for index, cluster in self._blocks.items():
+            entries[index] = cluster << header.cluster_bits
+        self.write_table(entries, first << header.cluster_bits)
         self.file.flush()
         new = replace(
             header,
@@ -132,14 +136,9 @@ class Switch:
             before, after = old.slice(first, CHUNK), new.slice(first, CHUNK)
             if before == after:
                 continue
-            start = None
-            for place in range(CHUNK + 1):
-                free = place < CHUNK and before[place] and not after[place]
-                if free and start is None:
-                    start = place
-                elif not free and start is not None:
-                    yield first + start, place - start
-                    start = None
+            marked = _marked(before, _USED) & _marked(after, _FREE)
+            for run in _RUN.finditer(marked.to_bytes(CHUNK, "little")):
+                yield first + run.start(), len(run.group())
 
     def refuse_overflow(self) -> None:
         """Raise TargetError when a count does not fit the refcount width.
@@ -195,6 +194,12 @@ class Switch:
                 return first
 
 
+def _marked(counts: Sequence[int], marks: bytes) -> int:
+    """One byte for each count, as a number: what ``marks`` has for it."""
+    narrow = counts if isinstance(counts, bytes) else bytes(min(count, 255) for count in counts)
+    return int.from_bytes(narrow.translate(marks), "little")
+
+
 def read_refcounts(file: HostFile, header: Header) -> ClusterCounts:
     """The refcounts that stand in the file, of the clusters up to its end.
 
@@ -207,7 +212,7 @@ def read_refcounts(file: HostFile, header: Header) -> ClusterCounts:
         if index * per_block >= clusters:
             break
         if offset and offset % header.cluster_size == 0 and offset < file.size:
-            block = unpack_refcounts(file.pread(header.cluster_size, offset), header.refcount_order)
+            block = small_refcounts(file.pread(header.cluster_size, offset), header.refcount_order)
             first = index * per_block
             counts.load(first, block[: clusters - first])
     return counts

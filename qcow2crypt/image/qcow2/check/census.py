@@ -11,8 +11,9 @@ named, and a reference out of the file is a finding, not a count.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+from heapq import merge
+from itertools import groupby
 
 from qcow2crypt.errors import FormatError
 from qcow2crypt.image.hostfile import HostFile
@@ -23,19 +24,18 @@ from qcow2crypt.image.qcow2.check.census_tables import (
     bitmap_clusters,
     bitmap_tables,
     read_entries,
+    read_parts,
     snapshot_rows,
 )
 from qcow2crypt.image.qcow2.check.findings import Findings
-from qcow2crypt.image.qcow2.check.references import (
-    L2_TABLE,
-    References,
-    overlapping,
-    unaligned_limit,
-)
+from qcow2crypt.image.qcow2.check.named import NamedTables
+from qcow2crypt.image.qcow2.check.references import L2_TABLE, References, overlapping
+from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, L1_BYTES_MAX
 from qcow2crypt.image.qcow2.refcountblock import REFCOUNT_TABLE_OFFSET_MASK
+from qcow2crypt.image.qcow2.runs import equal_runs
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.units import align_up
 
@@ -52,6 +52,7 @@ class Census:
     ``structure_corruptions``  what is wrong with the refcount structures themselves
     ``snapshots``, ``snapshots_changed``  the snapshot table; does a repair change it?
     ``snapshot_table``  its clusters
+    ``mixed``     clusters of L1 and L2 tables that something else uses, too: data may be there
     ``fatal``     why the rest could not be looked at, else None
     """
 
@@ -70,9 +71,10 @@ class Census:
         self.fatal: str | None = None
         self.fixes: list[L2Fix] = []
         self.snapshots: tuple[SnapshotRow, ...] = ()
-        self._unaligned = 0
+        self._all_looked_at = True
         self.snapshots_changed = False
         self.snapshot_table: range = range(0)
+        self.mixed = ClusterCounts()
         self.structure_corruptions = 0
         self.allocated = self.compressed = self.fragmented = 0
 
@@ -98,7 +100,7 @@ class Census:
         l2 = L2Census(self._file, header, refs, self._findings, repair=self._repair)
         active = self._l1_tables([(header.l1_table_offset, header.l1_size)], "L1 table")
         shared = self._l1_tables(list(self._snapshot_l1s()), "snapshot L1 table")
-        for offset in sorted({*active, *shared}):
+        for offset, _ in groupby(merge(active, shared)):
             l2.table(offset, active[offset], shared[offset])
         self.fixes = l2.fixes
         self.allocated, self.compressed, self.fragmented = (
@@ -119,6 +121,21 @@ class Census:
         before = self._findings.corruptions
         self._refcount_structures()
         self.structure_corruptions = self._findings.corruptions - before
+        self._find_mixed(active, shared)
+
+    def _find_mixed(self, active: NamedTables, shared: NamedTables) -> None:
+        """Before the counts are cut to what a refcount can say: then nobody sees it any more."""
+        header = self._header
+        self._mix(header.l1_table_offset, min(header.l1_size * ENTRY_SIZE, self._file.size), 1)
+        for offset, _ in groupby(merge(active, shared)):
+            self._mix(offset, header.cluster_size, active[offset] + shared[offset])
+
+    def _mix(self, offset: int, length: int, times: int) -> None:
+        """Is there more, or less, than a table that is named so often?"""
+        bits = self._header.cluster_bits
+        for cluster in range(offset >> bits, (offset + length - 1 >> bits) + 1):
+            if self.refs.counts[cluster] != times:
+                self.mixed[cluster] = 1
 
     def _bitmaps(self, pointer: BitmapsPointer) -> None:
         header, refs = self._header, self.refs
@@ -151,42 +168,34 @@ class Census:
             else:
                 yield row.l1_offset, row.l1_size
 
-    def _l1_tables(self, tables: list[tuple[int, int]], what: str) -> Counter[int]:
+    def _l1_tables(self, tables: list[tuple[int, int]], what: str) -> NamedTables:
         """Look at L1 tables; how often each L2 table inside the file is named.
 
         Tables that overlap are read once: what counts is how many of them hold a place.
         """
-        found: Counter[int] = Counter()
+        found = NamedTables(self.refs.clusters, self._header.cluster_bits)
         ranges = [(offset, offset + size * ENTRY_SIZE) for offset, size in tables]
         self.refs.tables(ranges, what)
         for start, end, times in overlapping(ranges):
-            self._l1_part(start, end, times, found)
+            for _, part in read_parts(self._file, start, (end - start) // ENTRY_SIZE):
+                for _, entry, count in equal_runs(part):
+                    self._l1_entry(entry, times * count, found)
         return found
 
-    def _l1_part(self, start: int, end: int, times: int, found: Counter[int]) -> None:
+    def _l1_entry(self, entry: int, times: int, found: NamedTables) -> None:
         findings, size = self._findings, self._header.cluster_size
-        for _, entry in read_entries(self._file, start, (end - start) // ENTRY_SIZE):
-            if entry & _L1_RESERVED:
-                text = f"found L1 entry with reserved bits set: {entry:x}"
-                findings.corruption(text, times)
-            # An entry with flags and no offset names the header as a table, for qemu-img too.
-            offset = entry & OFFSET_MASK
-            self.refs.region(offset, size, L2_TABLE, times)
-            if offset % size:
-                text = f"l2_offset={offset:x}: Table is not cluster aligned; L1 entry corrupted"
-                findings.corruption(text, times)
-            if offset < self._file.size and (
-                offset % size == 0 or offset in found or self._may_look()
-            ):
-                found[offset] += times
-
-    def _may_look(self) -> bool:
-        """Tables that are not aligned overlap: not many more of them than would fill the file."""
-        self._unaligned += 1
-        limit = unaligned_limit(self.refs.clusters)
-        if self._unaligned == limit + 1:
-            self._findings.error("too many L2 tables are not cluster aligned to look at them all")
-        return self._unaligned <= limit
+        if entry & _L1_RESERVED:
+            text = f"found L1 entry with reserved bits set: {entry:x}"
+            findings.corruption(text, times)
+        # An entry with flags and no offset names the header as a table, for qemu-img too.
+        offset = entry & OFFSET_MASK
+        self.refs.region(offset, size, L2_TABLE, times)
+        if offset % size:
+            text = f"l2_offset={offset:x}: Table is not cluster aligned; L1 entry corrupted"
+            findings.corruption(text, times)
+        if offset < self._file.size and not found.add(offset, times) and self._all_looked_at:
+            self._all_looked_at = False
+            findings.error("too many L2 tables are not cluster aligned to look at them all")
 
     def _refcount_structures(self) -> None:
         header, findings, refs = self._header, self._findings, self.refs
@@ -211,7 +220,8 @@ class Census:
                 self.rebuild = self.rebuild or self._repair
             else:
                 refs.region(offset, header.cluster_size, "refcount block")
+                # Where a refcount cannot say 2 this is no finding, but nobody may write there.
+                self.rebuild = self.rebuild or refs.counts[offset // header.cluster_size] != 1
                 count = min(refs.counts[offset // header.cluster_size], refs.max)
                 if count != 1:
                     findings.corruption(f"refcount block {index} refcount={count}")
-                    self.rebuild = True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.check.references import COMPRESSED_CLUSTER, DATA_CLUSTER, References
 from qcow2crypt.image.qcow2.entries import (
+    ENTRY_SIZE,
     FLAG_COMPRESSED,
     FLAG_COPIED,
     FLAG_ZERO,
@@ -18,18 +19,23 @@ from qcow2crypt.image.qcow2.entries import (
     parse_compressed,
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, Header
+from qcow2crypt.image.qcow2.runs import entry_runs
+from qcow2crypt.image.qcow2.tables import end_of_run, read_table
 
 _RESERVED = 0x3F00_0000_0000_01FE
 _ALL_ALLOCATED = 0xFFFF_FFFF
 _ALL_ZERO = 0xFFFF_FFFF << 32
+_OFFSET_END = 1 << 56
+"""No host offset is so large."""
 
 
 @dataclass(frozen=True, slots=True)
 class L2Fix:
-    """An L2 entry to replace: ``data`` goes to host offset ``offset``."""
+    """An L2 entry to replace: ``data`` goes to host offset ``offset``; counted ``times``."""
 
     offset: int
     data: bytes
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +62,41 @@ class L2Census:
         self._file, self._header, self._refs, self._findings = file, header, refs, findings
         self._repair = repair
         self._data_file = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
-        self._offset_mask = OFFSET_MASK & -header.cluster_size
-        self._unusual = ~(self._offset_mask | FLAG_COPIED) & (1 << 64) - 1
+        usual = OFFSET_MASK & -header.cluster_size | FLAG_COPIED | FLAG_ZERO
+        self._unusual = ~usual & (1 << 64) - 1
         self.fixes: list[L2Fix] = []
         self.allocated = self.compressed = self.fragmented = 0
 
     def table(self, offset: int, active: int, shared: int) -> None:
         """Look at the table at ``offset``, named so often by the disk and by snapshots."""
-        entries = array("Q", self._file.pread(self._header.cluster_size, offset))
-        if not any(entries):
-            return
-        if sys.byteorder == "little":
-            entries.byteswap()
+        header, counts = self._header, self._refs.counts
+        size, bits = header.cluster_size, header.cluster_bits
+        entries = read_table(self._file, offset, size // ENTRY_SIZE)
         bitmaps = None
-        if self._header.extended_l2:
+        if header.extended_l2:
             entries, bitmaps = entries[::2], entries[1::2]
         times = active + shared
         table = _Table(offset, active, times)
-        counts, bits = self._refs.counts, self._header.cluster_bits
-        unusual, in_file = self._unusual, self._refs.file_length
-        usual = bitmaps is None and not self._data_file
+        end = _OFFSET_END if self._data_file else self._refs.file_length
         allocated = fragmented = follower = 0
-        run, run_length = 0, 0
-        for index, entry in enumerate(entries):
-            if not entry and bitmaps is None:
-                continue
-            if usual and not entry & unusual and (host := entry & ~FLAG_COPIED) < in_file:
-                if not host:
-                    continue
-                allocated += 1
-                if host != follower or not run_length:
-                    fragmented += follower not in (0, host)
-                    counts.add_run(run, run_length, times)
-                    run, run_length = host >> bits, 0
-                run_length += 1
-                follower = host + (1 << bits)
-                continue
-            bitmap = 0 if bitmaps is None else bitmaps[index]
-            place = self._unusual_entry(table, index, entry, bitmap)
-            if place is not None:
-                allocated += 1
-                fragmented += follower not in (0, place)
-                counts.add_run(run, run_length, times)
-                run, run_length = 0, 0
-                follower = place + (1 << bits)
-        counts.add_run(run, run_length, times)
+        for index, entry, count, bitmap in _runs(entries, bitmaps, size):
+            host = entry & OFFSET_MASK
+            usual = 0
+            if host and not entry & self._unusual and not bitmap & bitmap >> 32 & _ALL_ALLOCATED:
+                # The last cluster of a file may be cut short.
+                usual = max(0, min(count, (end - host + size - 1) >> bits))
+            if usual:
+                allocated += usual
+                fragmented += follower not in (0, host)
+                follower = host + (usual << bits)
+                if not self._data_file:
+                    counts.add_run(host >> bits, usual, times)
+            for more in range(usual, count):
+                place = self._unusual_entry(table, index + more, entry + more * size, bitmap)
+                if place is not None:
+                    allocated += 1
+                    fragmented += follower not in (0, place)
+                    follower = place + size
         self.allocated += allocated * active
         self.fragmented += fragmented * active
 
@@ -148,7 +144,7 @@ class L2Census:
                 data = struct.pack(">QQ", 0, _ALL_ZERO)
             else:
                 data = struct.pack(">Q", FLAG_ZERO)
-            self.fixes.append(L2Fix(table.offset + index * len(data), data))
+            self.fixes.append(L2Fix(table.offset + index * len(data), data, table.times))
             return None
         if not self._data_file:
             self._refs.region(host, self._header.cluster_size, DATA_CLUSTER, table.times)
@@ -178,3 +174,24 @@ class L2Census:
         self.allocated += table.active
         self.compressed += table.active
         self.fragmented += table.active
+
+
+def _runs(
+    entries: array[int], bitmaps: array[int] | None, size: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """``entry_runs``, and with each run its one subcluster bitmap, 0 where there are none."""
+    covered = 0
+    for index, entry, count in entry_runs(entries, size):
+        covered += count
+        if bitmaps is None:
+            yield index, entry, count, 0
+            continue
+        at = index
+        while at < index + count:
+            end = end_of_run(bitmaps, at, index + count)
+            yield at, entry + (at - index) * size, end - at, bitmaps[at]
+            at = end
+    if bitmaps is not None and covered < len(entries):
+        for index, bitmap in enumerate(bitmaps):
+            if bitmap and not entries[index]:
+                yield index, 0, 1, bitmap

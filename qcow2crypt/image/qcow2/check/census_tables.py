@@ -7,7 +7,6 @@ Source: the qcow2 document, "Snapshots" and "Bitmaps".
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import SNAPSHOTS_MAX, Header
+from qcow2crypt.image.qcow2.runs import single_entries
+from qcow2crypt.image.qcow2.tables import read_table
 from qcow2crypt.units import align_up, div_up
 
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
@@ -52,23 +53,21 @@ class SnapshotRow:
     raw: bytes
 
 
-def read_entries(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, int]]:
-    """The entries of a table at a host offset that are not 0, each with its index.
+def read_parts(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, array[int]]]:
+    """A table at a host offset, part by part, each with the index where it begins.
 
-    Up to the end of the file; read part by part.
+    Up to the end of the file.
     """
-    index = 0
     count = max(0, min(count, -(-(file.size - offset) // ENTRY_SIZE)))
-    while count > 0:
-        part = min(count, _PART)
-        entries = array("Q", file.pread(part * ENTRY_SIZE, offset))
-        if any(entries):
-            if sys.byteorder == "little":
-                entries.byteswap()
-            yield from (pair for pair in enumerate(entries, index) if pair[1])
-        index += part
-        offset += part * ENTRY_SIZE
-        count -= part
+    for index in range(0, count, _PART):
+        length = min(_PART, count - index)
+        yield index, read_table(file, offset + index * ENTRY_SIZE, length)
+
+
+def read_entries(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, int]]:
+    """The entries of a table that are not 0, each with its index."""
+    for start, part in read_parts(file, offset, count):
+        yield from ((start + index, entry) for index, entry, _ in single_entries(part))
 
 
 def snapshot_rows(

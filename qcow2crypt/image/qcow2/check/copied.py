@@ -7,15 +7,14 @@ meaning in the tables of snapshots.  Source: the qcow2 document, "Cluster mappin
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.check.census_tables import read_entries
+from qcow2crypt.image.qcow2.check.census_tables import read_parts
 from qcow2crypt.image.qcow2.check.findings import Findings
-from qcow2crypt.image.qcow2.check.references import unaligned_limit
+from qcow2crypt.image.qcow2.check.named import NamedTables
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
     EXTENDED_ENTRY_SIZE,
@@ -24,20 +23,51 @@ from qcow2crypt.image.qcow2.entries import (
     OFFSET_MASK,
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, Header
+from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs
+from qcow2crypt.image.qcow2.tables import read_table
 from qcow2crypt.units import div_up
+
+
+class Refcounts(Protocol):
+    """The refcounts of clusters, one or many; None where one cannot be told."""
+
+    def __getitem__(self, cluster: int) -> int | None: ...
+
+    def slice(self, first: int, count: int) -> Sequence[int | None]:
+        """Those of ``count`` clusters from ``first`` on."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOf:
+    """Refcounts of one kind, and where those are 0 of another."""
+
+    first: Refcounts
+    second: Refcounts
+
+    def __getitem__(self, cluster: int) -> int | None:
+        return self.first[cluster] or self.second[cluster]
+
+    def slice(self, first: int, count: int) -> Sequence[int | None]:
+        """Those of ``count`` clusters from ``first`` on."""
+        found = self.first.slice(first, count)
+        if 0 not in found:
+            return found
+        return [one or self.second[cluster] for cluster, one in enumerate(found, first)]
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedFlaw:
     """An entry whose flag is wrong: where it stands, what it is, and how it must be.
 
-    ``text`` says it for people; ``times`` how often the table with it is named.
+    ``text`` says it for people; ``times`` how often the table with it is named.  ``entries`` that
+    are the same and stand side by side are one flaw.
     """
 
     offset: int
     entry: int
     text: str
     times: int
+    entries: int = 1
 
     @property
     def right(self) -> int:
@@ -49,66 +79,75 @@ class CopiedFlaw:
         """True if the flag is set and must not be: the dangerous way round."""
         return bool(self.entry & FLAG_COPIED)
 
+    def single(self) -> Iterator[CopiedFlaw]:
+        """One flaw for each entry."""
+        for number in range(self.entries):
+            yield replace(self, offset=self.offset + number * ENTRY_SIZE, entries=1)
+
     def write(self, file: HostFile) -> None:
-        """Put it right."""
+        """Put a single one right."""
         file.pwrite(struct.pack(">Q", self.right), self.offset)
 
 
-def copied_flaws(
-    file: HostFile, header: Header, refcount: Callable[[int], int | None]
-) -> Iterator[CopiedFlaw]:
-    """Every wrong flag.  ``refcount`` gives that of a cluster, None where it cannot be told."""
-    bits = header.cluster_bits
-    tables: dict[int, int] = {}
-    unaligned = unaligned_limit(div_up(file.size, header.cluster_size))
-    for index, entry in read_entries(file, header.l1_table_offset, header.l1_size):
-        offset = entry & OFFSET_MASK
-        if not offset:
-            continue
-        count = refcount(offset >> bits)
-        if count is None:
-            continue
-        if (count == 1) != bool(entry & FLAG_COPIED):
-            text = f"OFLAG_COPIED L2 cluster: l1_index={index} l1_entry={entry:x} refcount={count}"
-            yield CopiedFlaw(header.l1_table_offset + index * ENTRY_SIZE, entry, text, 1)
-        if offset >= file.size:
-            continue
-        if offset % header.cluster_size and offset not in tables:
-            unaligned -= 1
-            if unaligned < 0:
+def copied_flaws(file: HostFile, header: Header, refcounts: Refcounts) -> Iterator[CopiedFlaw]:
+    """Every wrong flag."""
+    tables = NamedTables(div_up(file.size, header.cluster_size), header.cluster_bits)
+    for start, part in read_parts(file, header.l1_table_offset, header.l1_size):
+        for index, entry, entries in equal_runs(part):
+            offset = entry & OFFSET_MASK
+            if not offset:
                 continue
-        tables[offset] = tables.get(offset, 0) + 1
-    for offset in sorted(tables):
-        yield from _l2_flaws(file, header, refcount, offset, tables[offset])
+            count = refcounts[offset >> header.cluster_bits]
+            if count is None:
+                continue
+            if (count == 1) != bool(entry & FLAG_COPIED):
+                first, last = start + index, start + index + entries - 1
+                where = f"{first} to {last}" if last > first else f"{first}"
+                text = f"OFLAG_COPIED L2 cluster: l1_index={where} l1_entry={entry:x}"
+                place = header.l1_table_offset + first * ENTRY_SIZE
+                yield CopiedFlaw(place, entry, f"{text} refcount={count}", 1, entries)
+            if offset < file.size:
+                tables.add(offset, entries)
+    for offset in tables:
+        yield from _l2_flaws(file, header, refcounts, offset, tables[offset])
 
 
 def _l2_flaws(
-    file: HostFile,
-    header: Header,
-    refcount: Callable[[int], int | None],
-    offset: int,
-    times: int,
+    file: HostFile, header: Header, refcounts: Refcounts, offset: int, times: int
 ) -> Iterator[CopiedFlaw]:
-    entries = array("Q", file.pread(header.cluster_size, offset))
-    if not any(entries):
-        return
-    if sys.byteorder == "little":
-        entries.byteswap()
-    stride = 2 if header.extended_l2 else 1
-    size = EXTENDED_ENTRY_SIZE if header.extended_l2 else ENTRY_SIZE
-    bits = header.cluster_bits
+    entries = read_table(file, offset, header.cluster_size // ENTRY_SIZE)
+    size = ENTRY_SIZE
+    if header.extended_l2:
+        entries, size = entries[::2], EXTENDED_ENTRY_SIZE
     external = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
-    for index, entry in enumerate(entries[::stride]):
-        host = entry & OFFSET_MASK
-        if entry & FLAG_COMPRESSED or not (host or (external and entry & FLAG_COPIED)):
+    for index, first, length in entry_runs(entries, header.cluster_size):
+        host, copied = first & OFFSET_MASK, bool(first & FLAG_COPIED)
+        if first & FLAG_COMPRESSED or not (host or (external and copied)):
             continue
-        count = 1 if external else refcount(host >> bits)
-        if count is not None and (count == 1) != bool(entry & FLAG_COPIED):
-            text = f"OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={count}"
-            yield CopiedFlaw(offset + index * size, entry, text, times)
+        if external:
+            counts: Sequence[int | None] = () if copied else [1] * length
+        else:
+            counts = _wrong_counts(refcounts, host >> header.cluster_bits, length, copied=copied)
+        for number, count in enumerate(counts):
+            if count is not None and (count == 1) != copied:
+                entry = first + number * header.cluster_size
+                text = f"OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={count}"
+                yield CopiedFlaw(offset + (index + number) * size, entry, text, times)
+
+
+def _wrong_counts(
+    refcounts: Refcounts, first: int, length: int, *, copied: bool
+) -> Sequence[int | None]:
+    """The refcounts of a run of clusters; none at all where the flag is right for all of them."""
+    if length == 1:
+        count = refcounts[first]
+        return () if (count == 1) == copied else (count,)
+    counts = refcounts.slice(first, length)
+    ones = counts.count(1)
+    return () if ones == (length if copied else 0) else counts
 
 
 def report_flaws(flaws: Iterator[CopiedFlaw], findings: Findings) -> None:
     """Make a finding of each."""
     for flaw in flaws:
-        findings.corruption(flaw.text, flaw.times)
+        findings.corruption(flaw.text, flaw.times * flaw.entries)

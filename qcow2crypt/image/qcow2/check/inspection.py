@@ -10,7 +10,12 @@ from dataclasses import replace
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.census import Census
-from qcow2crypt.image.qcow2.check.copied import copied_flaws, report_flaws
+from qcow2crypt.image.qcow2.check.copied import (
+    FirstOf,
+    Refcounts,
+    copied_flaws,
+    report_flaws,
+)
 from qcow2crypt.image.qcow2.check.findings import Findings, Report
 from qcow2crypt.image.qcow2.check.stored import Comparison, StoredRefcounts
 from qcow2crypt.image.qcow2.header import CLUSTER_BITS_MAX, SNAPSHOTS_MAX
@@ -55,23 +60,13 @@ class Inspection:
         """The refcounts cannot be mended, only written anew."""
         return self.census.rebuild or self.comparison.rebuild
 
-    def refcount(self, cluster: int) -> int | None:
-        """The refcount in the file; None where it cannot be read."""
-        return self.stored[cluster]
-
     def look_at_flags(self, file: HostFile, structure: Structure) -> None:
         """Report wrong COPIED flags."""
-        end = self.comparison.end
-        counts = self.census.counts
+        refcounts: Refcounts = self.stored
         if self.comparison.equal:
             # The census is at hand, and faster.
-
-            def refcount(cluster: int) -> int | None:
-                return counts[cluster] if cluster < end else self.stored[cluster]
-
-        else:
-            refcount = self.refcount
-        report_flaws(copied_flaws(file, structure.header, refcount), self.findings)
+            refcounts = FirstOf(self.census.counts, self.stored)
+        report_flaws(copied_flaws(file, structure.header, refcounts), self.findings)
 
 
 def read_damaged_structure(file: HostFile) -> Structure:

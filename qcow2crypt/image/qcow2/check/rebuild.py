@@ -8,18 +8,16 @@ switch, flags that allow it after it, so a crash leaves nothing worse than it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from qcow2crypt.errors import ReadOnlyError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.bulk.switch import Switch, write_header
-from qcow2crypt.image.qcow2.check.copied import copied_flaws
-from qcow2crypt.image.qcow2.check.findings import Finding, Report, silent
+from qcow2crypt.image.qcow2.check.copied import FirstOf, Refcounts, copied_flaws
+from qcow2crypt.image.qcow2.check.findings import Finding, Findings, Report, silent
 from qcow2crypt.image.qcow2.check.inspection import Inspection, read_damaged_structure
 from qcow2crypt.image.qcow2.check.stored import StoredRefcounts
-from qcow2crypt.image.qcow2.entries import ENTRY_SIZE
 from qcow2crypt.image.qcow2.header import (
     AUTOCLEAR_BITMAPS,
     AUTOCLEAR_RAW_DATA_FILE,
@@ -93,13 +91,15 @@ class Repair:
         for fix in census.fixes:
             if self._is_table(fix.offset):
                 self._file.pwrite(fix.data, fix.offset)
+            else:
+                numbers.corruptions += fix.times
+                numbers.corruptions_fixed -= fix.times
         self._file.flush()
         miscounts = comparison.corruptions + census.structure_corruptions
         numbers.corruptions -= miscounts
-        counts = census.content
         if self.found.rebuild or miscounts or census.snapshots_changed:
-            outside = census.refs.outside
-            self._flags(lambda cluster: counts[cluster] or outside[cluster], report, clearing=True)
+            refcounts = FirstOf(census.content, census.refs.outside)
+            self._flags(refcounts, report, clearing=True)
             self._switch()
             self.leaks_fixed, numbers.leaks, numbers.errors = numbers.leaks, 0, 0
         else:
@@ -110,32 +110,34 @@ class Repair:
 
     def _all_flags(self, report: Report) -> None:
         stored = StoredRefcounts(self._file, self._header)
-        self._flags(stored.__getitem__, report, clearing=True)
-        self._flags(stored.__getitem__, report, clearing=False)
+        for clearing in (True, False):
+            self._flags(stored, report, clearing=clearing, left=self.found.findings)
 
     def _flags(
-        self, refcount: Callable[[int], int | None], report: Report, *, clearing: bool
+        self,
+        refcounts: Refcounts,
+        report: Report,
+        *,
+        clearing: bool,
+        left: Findings | None = None,
     ) -> None:
-        """Put right the COPIED flags that must be cleared, or those that must be set."""
-        for flaw in copied_flaws(self._file, self._header, refcount):
-            if flaw.clears != clearing:
-                continue
-            if not self._is_table(flaw.offset):
-                self.found.findings.corruption(flaw.text)
-            else:
+        """Put right the COPIED flags that must be cleared, or those that must be set.
+
+        ``left`` is told what stays wrong.
+        """
+        flaws = copied_flaws(self._file, self._header, refcounts)
+        for flaw in (one for each in flaws if each.clears == clearing for one in each.single()):
+            if self._is_table(flaw.offset):
                 flaw.write(self._file)
                 self.corruptions_fixed += 1
                 report(Finding("corruption", flaw.text, repaired=True))
+            elif left is not None:
+                left.corruption(flaw.text)
         self._file.flush()
 
     def _is_table(self, offset: int) -> bool:
-        """May an L1 or L2 entry at this host offset be changed, or is it in something else?"""
-        header, census = self._header, self.found.census
-        cluster = offset >> header.cluster_bits
-        start = header.l1_table_offset
-        if start <= offset < start + header.l1_size * ENTRY_SIZE:
-            return census.counts[cluster] == 1
-        return not census.refs.protected[cluster]
+        """May an L1 or L2 entry at this host offset be changed, or may it be data, too?"""
+        return not self.found.census.mixed[offset >> self._header.cluster_bits]
 
     def _switch(self) -> None:
         """Write new refcounts, and a new snapshot table where that changes."""

@@ -14,7 +14,6 @@ from qcow2crypt.image.qcow2.refcountblock import refcount_max
 from qcow2crypt.units import SECTOR_SIZE, align_up, div_up
 
 L2_TABLE, DATA_CLUSTER, COMPRESSED_CLUSTER = "L2 table", "data cluster", "compressed cluster"
-_MAPPED = frozenset((L2_TABLE, DATA_CLUSTER, COMPRESSED_CLUSTER))
 # What is kept of what lies outside: a table of the largest size, and in all some 64 MiB of counts.
 _OUTSIDE_MAX = 1 << 20
 _OUTSIDE_CHUNKS_MAX = 4096
@@ -37,23 +36,16 @@ def overlapping(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, i
             yield start, end, times
 
 
-def unaligned_limit(clusters: int) -> int:
-    """How many L2 tables that are not cluster aligned are looked at in a file of so many."""
-    return 2 * clusters + 64
-
-
 class References:
     """Counts the clusters that regions touch.
 
     ``file_length`` is the file's, in whole sectors as QEMU has it; ``clusters`` those up to there.
     ``outside`` has the clusters behind the end that something names: nothing new may go there.
-    ``protected`` has those of the tables above the L2 tables, where no L2 table may be.
     """
 
     def __init__(self, file: HostFile, header: Header, findings: Findings) -> None:
         self.counts = ClusterCounts()
         self.outside = ClusterCounts()
-        self.protected = ClusterCounts()
         self.file_length = align_up(file.size, SECTOR_SIZE)
         self.clusters = div_up(self.file_length, header.cluster_size)
         self.bits = header.cluster_bits
@@ -73,8 +65,6 @@ class References:
             self._count_outside(first, end, times)
             return False
         self.counts.add_run(first, end - first, times)
-        if what not in _MAPPED:
-            self.protected.add_run(first, end - first)
         return True
 
     def tables(self, ranges: Sequence[tuple[int, int]], what: str) -> None:
@@ -88,7 +78,6 @@ class References:
                 (outside if is_outside else inside).append(clusters)
         for first, end, times in overlapping(inside):
             self.counts.add_run(first, end - first, times)
-            self.protected.add_run(first, end - first)
         for first, end, times in overlapping(outside):
             self._count_outside(first, end, times)
 

@@ -7,7 +7,7 @@ and little memory.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.bulk.switch import read_refcount_table
@@ -17,10 +17,12 @@ from qcow2crypt.image.qcow2.header import Header
 from qcow2crypt.image.qcow2.refcountblock import (
     pack_refcounts,
     refcounts_per_block,
+    small_refcounts,
     unpack_refcounts,
 )
 
 _KEPT_BYTES = 8 << 20
+_PIECE = 1 << 8
 _OFFSET_MAX = 2**63 - 1
 
 
@@ -60,6 +62,26 @@ class StoredRefcounts:
             return int.from_bytes(data[place * width : (place + 1) * width], "big")
         at = place * bits
         return data[at // 8] >> at % 8 & (1 << bits) - 1
+
+    def slice(self, first: int, count: int) -> Sequence[int | None]:
+        """The refcounts of ``count`` clusters from ``first`` on."""
+        parts: list[Sequence[int | None]] = []
+        while count > 0:
+            index, place = divmod(first, self.per_block)
+            length = min(count, self.per_block - place)
+            parts.append(self._part(index, place, length))
+            first, count = first + length, count - length
+        return parts[0] if len(parts) == 1 else [one for part in parts for one in part]
+
+    def _part(self, index: int, place: int, length: int) -> Sequence[int | None]:
+        data = self.block(index)
+        if not data:
+            return [None] * length if data is None else bytes(length)
+        start = place << self._order
+        end = start + (length << self._order)
+        counts = unpack_refcounts(data[start // 8 : -(-end // 8)], self._order)
+        skip = start % 8 >> self._order
+        return counts[skip : skip + length]
 
     def indexes(self, counts: ClusterCounts, clusters: int) -> Iterator[int]:
         """The numbers of the blocks that exist, or that ``counts`` needs."""
@@ -111,36 +133,54 @@ class Comparison:
             if data and data == pack_refcounts(wanted, self._order):
                 self._reach(first, wanted[:count])
                 continue
-            found = unpack_refcounts(data, self._order) if data else bytes(per_block)
-            self._block(index, first, zip(found[:count], wanted, strict=False), findings)
+            found = small_refcounts(data, self._order) if data else bytes(per_block)
+            self._block(index, first, found[:count], wanted[:count], findings)
 
-    def _reach(self, first: int, counts: bytes | object) -> None:
+    def _reach(self, first: int, counts: Sequence[int]) -> None:
         """Note the highest cluster in use."""
         if isinstance(counts, bytes):
-            self.end = max(self.end, first + len(counts.rstrip(b"\0"))) if any(counts) else self.end
-            return
-        self.end = max(self.end, self._counts.end)
+            used = len(counts.rstrip(b"\0"))
+        else:
+            used = max((place for place, count in enumerate(counts, 1) if count), default=0)
+        if used:
+            self.end = max(self.end, first + used)
 
     def _block(
-        self, index: int, first: int, pairs: Iterator[tuple[int, int]], findings: Findings
+        self,
+        index: int,
+        first: int,
+        found: Sequence[int],
+        wanted: Sequence[int],
+        findings: Findings,
     ) -> None:
+        self._reach(first, found)
+        self._reach(first, wanted)
         leaks = False
-        for cluster, (found, wanted) in enumerate(pairs, first):
-            if found or wanted:
-                self.end = max(self.end, cluster + 1)
-            if found == wanted:
+        for start in range(0, len(found), _PIECE):
+            pieces = found[start : start + _PIECE], wanted[start : start + _PIECE]
+            if pieces[0] != pieces[1]:
+                leaks = self._piece(first + start, *pieces, findings) or leaks
+        if leaks:
+            self.leaks.append(index)
+
+    def _piece(
+        self, first: int, found: Sequence[int], wanted: Sequence[int], findings: Findings
+    ) -> bool:
+        """Every difference is a finding; True if there is a leak."""
+        leaks = False
+        for cluster, (has, needs) in enumerate(zip(found, wanted, strict=True), first):
+            if has == needs:
                 continue
             self.equal = False
-            text = f"cluster {cluster} refcount={found} reference={wanted}"
-            if found < wanted:
-                self.rebuild = self.rebuild or not found
+            text = f"cluster {cluster} refcount={has} reference={needs}"
+            if has < needs:
+                self.rebuild = self.rebuild or not has
                 self.corruptions += 1
                 findings.corruption(text)
             else:
                 leaks = True
                 findings.leak(text)
-        if leaks:
-            self.leaks.append(index)
+        return leaks
 
     def without_leaks(self, index: int) -> bytes:
         """Block ``index`` with every count lowered to what it ought to be, never raised."""
