@@ -6,7 +6,6 @@ through the library; the other side verifies.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -198,33 +197,6 @@ def test_unknown_autoclear_bits_go_with_the_first_write(qemu_img: QemuImg, tmp_p
         assert bits(disk.path, 88) == 1 << 63
         image.pwrite(b"x", 0)
         assert bits(disk.path, 88) == 0
-
-
-def flags(qemu: QemuImg, disk: Disk) -> dict[str, list[str]]:
-    """The flags of the bitmaps, by name; also while the image is open for writing."""
-    told = json.loads(qemu.run("info", "-U", "--output=json", disk.path).stdout)
-    rows = told["format-specific"]["data"]["bitmaps"]
-    return {row["name"]: row["flags"] for row in rows}
-
-
-def test_bitmaps_do_not_claim_what_they_do_not_know(qemu_img: QemuImg, tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "bitmaps.qcow2")
-    qemu_img.create(disk, MB)
-    qemu_img.run("bitmap", "--add", disk.path, "records")
-    qemu_img.run("bitmap", "--add", "--disable", disk.path, "rests")
-    with qcow2crypt.open(disk.path, mode="r+") as image:
-        image.pread(512, 0)
-        assert flags(qemu_img, disk) == {"records": ["auto"], "rests": []}
-        image.pwrite(b"x" * 512, 0)
-    assert flags(qemu_img, disk) == {"records": ["in-use", "auto"], "rests": []}
-    assert is_clean(qemu_img, disk)
-    qemu_img.qemu_io(disk, ["write -P 3 0 64k"])
-    with qcow2crypt.open(disk.path, mode="r+") as image:
-        image.truncate(2 * MB)
-    assert flags(qemu_img, disk) == {"records": ["in-use", "auto"], "rests": ["in-use"]}
-    assert is_clean(qemu_img, disk)
-    qemu_img.run("bitmap", "--remove", disk.path, "records")
-    verify(qemu_img, disk, [(3, 0, 64 * KB), (0, 64 * KB, 2 * MB - 64 * KB)])
 
 
 # ------------------------------------------------------------------------------ damage

@@ -24,9 +24,9 @@ from qcow2crypt.errors import (
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.edit.bitmapguard import mark_bitmaps
 from qcow2crypt.image.qcow2.edit.cow import ClusterWriter
 from qcow2crypt.image.qcow2.edit.cow_extended import SubclusterWriter
+from qcow2crypt.image.qcow2.edit.dirtybitmaps import DirtyBitmaps
 from qcow2crypt.image.qcow2.edit.editable import Repair, editable
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.edit.resizing import Resizer
@@ -75,6 +75,7 @@ class GuestEditor(Qcow2Image):
         self._file = self._data_file = file
         self._cipher = self._decompressed = None
         self._meta: Metadata | None = None
+        self._bitmaps: DirtyBitmaps | None = None
         self._lock = ReadWriteLock()
         self._damaged = False
         self._read_error: FormatError | None = None
@@ -129,7 +130,7 @@ class GuestEditor(Qcow2Image):
         with self._lock.writing:
             self._check_range(offset, view.nbytes)
             if view.nbytes:
-                self._change(lambda: self._write(view, offset))
+                self._change(lambda: self._write(view, offset), offset, view.nbytes)
         return view.nbytes
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
@@ -143,7 +144,9 @@ class GuestEditor(Qcow2Image):
         with self._lock.writing:
             self._check_range(offset, length)
             if length:
-                self._change(lambda: self._zeroer.zero(offset, offset + length, how))
+                self._change(
+                    lambda: self._zeroer.zero(offset, offset + length, how), offset, length
+                )
 
     def discard(self, offset: int, length: int) -> None:
         """The guest needs a range no more.  Errors as ``pwrite``.
@@ -157,7 +160,10 @@ class GuestEditor(Qcow2Image):
             first, end = align_up(offset, size), offset + length
             last = align_up(end, size) if end == self._size else align_down(end, size)
             if first < min(last, end):
-                self._change(lambda: self._zeroer.zero(first, min(last, end), Removal.DISCARD))
+                last = min(last, end)
+                self._change(
+                    lambda: self._zeroer.zero(first, last, Removal.DISCARD), offset, length
+                )
 
     def flush(self) -> None:
         """Put all that was written on the disk.  Raises TargetError."""
@@ -171,7 +177,7 @@ class GuestEditor(Qcow2Image):
         """Give the guest disk another size, a multiple of 512; None: up to the cursor.
 
         What the disk grows by reads as zeros, whatever stood there before.  What it shrinks by is
-        gone at once.  Persistent bitmaps become inconsistent.  Returns the new size.
+        gone at once.  Returns the new size.
 
         Raises ArgumentError for a size that cannot be, UnsupportedFeatureError for version 2
         with snapshots; else as ``pwrite``.
@@ -190,10 +196,9 @@ class GuestEditor(Qcow2Image):
             return
         try:
             with self._lock.writing:
-                meta, self._meta = self._meta, None
-                if meta is not None:
-                    meta.close()
+                self._finish()
         finally:
+            self._meta = None
             super().close()
 
     # ------------------------------------------------------------------------- inside the lock
@@ -206,13 +211,27 @@ class GuestEditor(Qcow2Image):
                 f"{self._size} bytes"
             )
 
-    def _change(self, operation: Callable[[], None]) -> None:
-        """Do one change; mark the image when it meets damage."""
+    def _finish(self) -> None:
+        """Put all on the disk, and leave the file as that of a closed image is to be."""
+        if self._meta is None:
+            return
+        try:
+            # Bitmaps of a damaged image stay in use.
+            if self._bitmaps is not None and not self._damaged:
+                self._bitmaps.store()
+        finally:
+            self._meta.close()
+        self._meta = self._bitmaps = None
+
+    def _change(self, operation: Callable[[], None], start: int = 0, length: int = 0) -> None:
+        """Do one change, to what the guest sees in a range; mark the image when it meets damage."""
         self._check_open()
         self._refuse_damaged()
         if self._meta is None:
             self._begin()
         try:
+            if length and self._bitmaps is not None:
+                self._bitmaps.note(start, start + length)
             operation()
         except FormatError as error:
             # What cannot be read need not be the fault of this file's tables.
@@ -232,7 +251,7 @@ class GuestEditor(Qcow2Image):
         header = structure.header
         meta = Metadata(self._file, header, self._l1, self._tables, self._external)
         if structure.bitmaps is not None:
-            mark_bitmaps(self._file, structure.bitmaps, disabled_too=False)
+            self._bitmaps = DirtyBitmaps(meta, structure.bitmaps, self._size)
         if header.autoclear_features & ~AUTOCLEAR_KNOWN:
             # As the format asks of a program that does not know what they say.
             meta.switch(autoclear_features=header.autoclear_features & AUTOCLEAR_KNOWN)
@@ -276,13 +295,12 @@ class GuestEditor(Qcow2Image):
     def _resize(self, new: int) -> None:
         meta = self._meta
         assert meta is not None  # noqa: S101 - _change has seen to it; this is for mypy
-        structure = self._structure
         resizer = Resizer(meta, self._zeroer, self.backing)
         resizer.check(new)
         if new == self._size:
             return
-        if structure.bitmaps is not None:
-            mark_bitmaps(self._file, structure.bitmaps, disabled_too=True)
+        if self._bitmaps is not None:
+            self._bitmaps.mark(disabled_too=True)
         if new > self._size:
             resizer.grow(self._map, self._size, new)
             self._size = new
@@ -290,3 +308,5 @@ class GuestEditor(Qcow2Image):
             resizer.cut(new)
             self._size = new
             resizer.shrink(self._map, new)
+        if self._bitmaps is not None:
+            self._bitmaps.resize(new)
