@@ -245,6 +245,23 @@ def test_free_space_that_is_none_is_not_given_out(qemu_img: QemuImg, tmp_path: P
         qemu_img.qemu_io(disk, ["write -P 1 0 512"])
 
 
+def test_data_that_is_counted_as_free_is_not_cut_off(qemu_img: QemuImg, tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "cut.qcow2")
+    qemu_img.create(disk, MB)
+    qemu_img.qemu_io(disk, ["write -P 1 512k 64k", "write -P 2 0 64k"])
+    host = next(row["offset"] for row in qemu_img.map(disk) if not row["start"])
+    assert host + 65536 == disk.path.stat().st_size, "it is the last cluster of the file"
+    with disk.path.open("r+b") as file:
+        file.seek(2 * 65536 + host // 65536 * 2)
+        file.write(b"\0\0")
+    assert qemu_img.check(disk)["corruptions"]
+    with qcow2crypt.open(disk.path, mode="r+") as image:
+        image.truncate(256 * KB)
+    qemu_img.qemu_io(disk, ["read -P 2 0 64k"])
+    qemu_img.run("check", "-r", "all", disk.path)
+    verify(qemu_img, disk, [(2, 0, 64 * KB), (0, 64 * KB, 192 * KB)])
+
+
 def test_damage_in_a_backing_file_does_not_mark_the_overlay(
     qemu_img: QemuImg, tmp_path: Path
 ) -> None:
