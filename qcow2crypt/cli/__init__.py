@@ -17,6 +17,7 @@ from importlib import import_module
 from types import FrameType
 
 from qcow2crypt.cli.failures import CommandError, UsageError
+from qcow2crypt.cli.nextstep import next_step
 from qcow2crypt.cli.options import HELP, Option, help_text, parse
 from qcow2crypt.cli.terminal import (
     PROGRAM,
@@ -165,7 +166,8 @@ def _message(error: Qcow2CryptError, words: list[str]) -> str:
     if isinstance(error, UsageError):
         command = f" {words[0]}" if words[0] in COMMANDS else ""
         message += f"\nTry '{PROGRAM}{command} --help' for more information."
-    return message
+    hint = next_step(error, words[0])
+    return f"{message}\n{hint}" if hint else message
 
 
 def _fault(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from qcow2crypt.cli.failures import CommandError, UsageError
@@ -30,6 +31,7 @@ USAGE = "qcow2crypt amend [options] -o OPTIONS FILE"
 ABOUT = """\
 Change options of a qcow2 image: compat=0.10 or 1.1, lazy_refcounts, refcount_bits, size.  The disk
 stays what it is, in an encrypted image too; the passphrase cannot be changed so: convert does that.
+data_file=NAME is the new name of an external data file, which is not looked at or copied.
 
   qcow2crypt amend -o compat=1.1,lazy_refcounts=on disk.qcow2
 """
@@ -50,11 +52,14 @@ OPTIONS = (
 _HELP_LINES = (
     "Amend options for 'qcow2':",
     "  compat=<str>           - Compatibility level (v2 [0.10] or v3 [1.1])",
+    "  data_file=<str>        - File name of an external data file",
+    "  data_file_raw=<bool (on/off)> - The external data file must stay valid as a raw image",
     "  lazy_refcounts=<bool (on/off)> - Postpone refcount updates",
     "  refcount_bits=<num>    - Width of a reference count entry in bits",
     "  size=<size>            - Virtual disk size",
 )
 _VERSIONS: dict[str, Literal[2, 3]] = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+_KNOWN = ("compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits", "size")
 _ONLY_CREATE = (
     *("cluster_size", "encryption", "encrypt.format", "preallocation", "extended_l2"),
     "compression_type",
@@ -88,10 +93,9 @@ def run(arguments: Arguments, console: Console) -> int:
     from qcow2crypt.tasks.amending import amend
 
     version = _version(given.get("compat"))
-    lazy = given.get("lazy_refcounts")
+    lazy, raw = (_switch(given, key) for key in ("lazy_refcounts", "data_file_raw"))
     bits = given.get("refcount_bits")
     size = given.get("size")
-    lazy_wanted = None if lazy is None else parse_bool(lazy, what="-o lazy_refcounts")
     bits_wanted = None
     if bits is not None:
         bits_wanted = parse_number(bits, what="-o refcount_bits", smallest=1, largest=64)
@@ -100,11 +104,17 @@ def run(arguments: Arguments, console: Console) -> int:
         amend(
             image,
             version=version,
-            lazy_refcounts=lazy_wanted,
+            lazy_refcounts=lazy,
             refcount_bits=bits_wanted,
             size=size_wanted,
+            data_file=given.get("data_file"),
+            data_file_raw=raw,
         )
     return 0
+
+
+def _switch(given: Mapping[str, str], key: str) -> bool | None:
+    return parse_bool(given[key], what=f"-o {key}") if key in given else None
 
 
 def _version(text: str | None) -> Literal[2, 3] | None:
@@ -116,7 +126,7 @@ def _version(text: str | None) -> Literal[2, 3] | None:
 
 
 def _check_key(key: str) -> None:
-    if key in ("compat", "lazy_refcounts", "refcount_bits", "size"):
+    if key in _KNOWN:
         return
     if key in ("backing_file", "backing_fmt"):
         raise CommandError(f"-o {key}: 'qcow2crypt rebase' changes the backing file")
@@ -127,6 +137,4 @@ def _check_key(key: str) -> None:
             f"-o {printable(key)}: only LUKS has passphrases that can be changed; "
             "'qcow2crypt convert' encrypts with another one"
         )
-    if key in ("data_file", "data_file_raw"):
-        raise CommandError(f"-o {key} is not supported yet")
     raise CommandError(f"-o: '{printable(key)}' is no option of amend; -o help lists them")

@@ -16,7 +16,7 @@ from qcow2crypt.cli.createopts import (
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, check_encryption, check_format, name_image
 from qcow2crypt.cli.objects import SecretObject, read_objects
-from qcow2crypt.cli.opening import Keyring, external_of, snapshot_of
+from qcow2crypt.cli.opening import Keyring, external_of, snapshot_of, told_if_cut_short
 from qcow2crypt.cli.options import (
     CHAIN_OPTIONS,
     FORCE_SHARE,
@@ -256,7 +256,7 @@ def _source(
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    return open_layers(
+    image = open_layers(
         name.path,
         Keyring(name, arguments, objects, console),
         options=name.options,
@@ -268,6 +268,7 @@ def _source(
         external=external_of(arguments),
         force_share=arguments.flag("force-share"),
     )
+    return told_if_cut_short(image, console)
 
 
 def _new_target(

@@ -74,7 +74,7 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
-    from qcow2crypt.tasks.rebasing import rebase, set_backing
+    from qcow2crypt.tasks.rebasing import check_new_backing, rebase, set_backing
 
     if base and not base_format:
         raise CommandError(f"-F must name the format of the backing file '{printable(base)}'")
@@ -85,6 +85,7 @@ def run(arguments: Arguments, console: Console) -> int:
         image = images.enter_context(open_named(name, arguments, objects, console, mode="r+"))
         new = None
         if base:
+            check_new_backing(image, base, base_format)
             new = open_named(
                 _new_name(name, base, base_format), arguments, objects, console, prefix="new-secret"
             )

@@ -7,6 +7,7 @@ to which layer, and what --external and --force-share mean.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qcow2crypt.cli.failures import CommandError
@@ -23,6 +24,7 @@ from qcow2crypt.cli.passphrases import (
 )
 from qcow2crypt.cli.qemuopts import parse_options
 from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.errors import Qcow2CryptError
 from qcow2crypt.image import open_layers
 from qcow2crypt.image.policy import DEFAULT, External
 
@@ -159,7 +161,7 @@ def open_named(
     secret_for = (
         no_passphrase if tables_only else Keyring(name, arguments, objects, console, prefix=prefix)
     )
-    return open_layers(
+    image = open_layers(
         name.path,
         secret_for,
         mode,
@@ -169,3 +171,21 @@ def open_named(
         force_share=arguments.flag("force-share"),
         writes=writes,
     )
+    return image if tables_only else told_if_cut_short(image, console)
+
+
+def told_if_cut_short(image: Image, console: Console) -> Image:
+    """``image``; a warning says so when its file does not hold all of its data."""
+    from qcow2crypt.image.cutshort import first_missing
+
+    missing = None
+    with suppress(Qcow2CryptError):  # reading will tell
+        missing = first_missing(image)
+    if missing is not None:
+        console.warn(
+            f"'{printable(missing.name)}' is cut short: the file ends at host offset "
+            f"{missing.size:#x}, and the data from guest offset {missing.guest_offset:#x} on, "
+            "perhaps more, lies behind that. It reads as zeros, or as noise where it is "
+            "encrypted. Look for a whole copy of the file; 'qcow2crypt check' counts what is lost"
+        )
+    return image

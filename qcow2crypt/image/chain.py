@@ -35,6 +35,10 @@ from qcow2crypt.image.qcow1.structure import Qcow1Structure, read_qcow1_structur
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 
+_DATA_FILE_HINT = (
+    "--image-opts with data-file.filename=PATH, and 'qcow2crypt amend -o data_file=NAME' for good"
+)
+
 _FILE_FORMATS = ("file", "host_device")
 """QEMU's file drivers as a backing format: the bytes of the file, which is raw."""
 
@@ -276,7 +280,7 @@ def _open_data_file(layer: Layer, policy: Policy, *, force_share: bool) -> HostF
     elif stored:
         file = _open_stored_data(layer, stored, policy, writable=writable)
     else:
-        reason = "the image does not name it"
+        reason = f"the image does not name it; {_DATA_FILE_HINT}"
         raise ExternalReferenceError(image, "an external data file", reason)
     try:
         met = FilesMet()
@@ -306,7 +310,8 @@ def _open_stored_data(layer: Layer, stored: str, policy: Policy, *, writable: bo
     try:
         return _open_external(paths[-1], policy, image, stored, writable=writable)
     except SourceError as error:
-        raise SourceError(f"{error} (data file of '{image}')") from error
+        hint = f"to name another file: {_DATA_FILE_HINT}"
+        raise SourceError(f"{error} (data file of '{image}'; {hint})") from error
 
 
 @contextmanager
@@ -322,7 +327,11 @@ def _naming(what: Place | HostFile) -> Iterator[None]:
     except SourceError as error:
         if isinstance(what, HostFile):
             raise  # names the file already
-        raise SourceError(f"{error} ({where})") from error
+        hint = (
+            "; to name another file: 'qcow2crypt rebase -u -b NAME' for good, or --image-opts with "
+            "backing.file.filename=PATH"
+        )
+        raise SourceError(f"{error} ({where}{hint})") from error
     except FormatError as error:
         error.in_file(where)
         raise

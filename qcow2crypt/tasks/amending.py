@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import ExtentKind
+from qcow2crypt.image.names import path_beside
+from qcow2crypt.image.qcow2.bulk.headercluster import write_data_file
 from qcow2crypt.image.qcow2.bulk.versions import (
     check_downgrade,
     downgrade,
@@ -15,7 +18,11 @@ from qcow2crypt.image.qcow2.bulk.versions import (
     upgrade,
 )
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
-from qcow2crypt.image.qcow2.header import COMPAT_LAZY_REFCOUNTS
+from qcow2crypt.image.qcow2.header import (
+    AUTOCLEAR_RAW_DATA_FILE,
+    COMPAT_LAZY_REFCOUNTS,
+    INCOMPAT_DATA_FILE,
+)
 
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -27,6 +34,8 @@ def amend(
     lazy_refcounts: bool | None = None,
     refcount_bits: int | None = None,
     size: int | None = None,
+    data_file: str | None = None,
+    data_file_raw: bool | None = None,
 ) -> None:
     """Change an open, writable qcow2 image; None leaves a thing as it is.
 
@@ -36,12 +45,17 @@ def amend(
     with the same disk, of the old or of the new kind, save that the header is written as a whole
     when the version changes.
 
+    ``data_file`` is another name for the external data file: nothing is copied, and the file is
+    looked at when the image is opened the next time.  An empty name says that whoever opens the
+    image names the file.  ``data_file_raw`` can be taken back, and not be set anew.
+
     Raises ArgumentError and UnsupportedFeatureError for what cannot be, before anything has
     changed; TargetError, and what writing raises.
     """
     if not isinstance(image, Qcow2Editor):
         raise UnsupportedFeatureError(f"changing the options of the format {image.format}")
     _check(image, version, lazy_refcounts, refcount_bits)
+    _check_data_file(image, data_file, data_file_raw)
     file = image.host_file
     if version == 3:
         image.at_rest(lambda: upgrade(file, image.structure))
@@ -54,6 +68,8 @@ def amend(
     if size is not None and size != image.size:
         image.truncate(size)
         image.flush()
+    if data_file is not None or (data_file_raw is False and _is_raw(image)):
+        image.at_rest(lambda: write_data_file(file, image.structure, data_file, raw=data_file_raw))
     if version == 2 and image.structure.header.version >= 3:
         _without_zero_flags(image)
         image.at_rest(lambda: downgrade(file, image.structure))
@@ -76,6 +92,29 @@ def _check(
     if header.version < 3 and bits != header.refcount_bits:
         raise ArgumentError("refcounts of another width than 16 bits need version 3 (compat=1.1)")
     check_downgrade(image.host_file, image.structure, bits)
+
+
+def _check_data_file(image: Qcow2Editor, name: str | None, raw: bool | None) -> None:
+    header = image.structure.header
+    if raw and not _is_raw(image):
+        raise ArgumentError(
+            "data_file_raw=on is for new images, whose data file is raw from the beginning; "
+            "convert makes one ('qcow2crypt convert -o data_file=FILE,data_file_raw=on')"
+        )
+    if name is None:
+        return
+    if not header.incompatible_features & INCOMPAT_DATA_FILE:
+        raise ArgumentError(
+            f"'{image.name}' has no external data file, so there is no name to change; convert "
+            "makes an image with one ('qcow2crypt convert -o data_file=FILE')"
+        )
+    itself = os.path.realpath(image.name)
+    if name and itself in (os.path.realpath(name), os.path.realpath(path_beside(itself, name))):
+        raise ArgumentError(f"'{name}' is the image itself: its data file is another file")
+
+
+def _is_raw(image: Qcow2Editor) -> bool:
+    return bool(image.structure.header.autoclear_features & AUTOCLEAR_RAW_DATA_FILE)
 
 
 def _without_zero_flags(image: Qcow2Editor) -> None:

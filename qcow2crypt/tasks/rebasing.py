@@ -7,13 +7,22 @@ on the way loses nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
+from qcow2crypt.errors import (
+    ArgumentError,
+    BackingChainError,
+    Qcow2CryptError,
+    UnsupportedFeatureError,
+)
 from qcow2crypt.image.base import Image
+from qcow2crypt.image.chain import FilesMet, backing_place
+from qcow2crypt.image.describe import describe_file
 from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.image.hostfile import HostFile, Source
+from qcow2crypt.image.names import LayerOptions
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow2.bulk.headercluster import write_backing
 from qcow2crypt.image.qcow2.edit.editable import editable
@@ -62,8 +71,9 @@ def rebase(
 def set_backing(source: Source, name: str | None, backing_format: str | None) -> None:
     """Change the names in the header and nothing else: the disk is what the new file makes of it.
 
-    Opens neither the old nor the new backing file.  Raises ArgumentError, ReadOnlyError,
-    ImageLockedError, HeaderError, SourceError, TargetError, UnsupportedFeatureError.
+    The old and the new backing file need not be there.  A new one that lies on ``source`` itself
+    is refused with BackingChainError.  Raises ArgumentError, ReadOnlyError, ImageLockedError,
+    HeaderError, SourceError, TargetError, UnsupportedFeatureError.
     """
     _check_names(name, backing_format)
     file = HostFile(source, writable=True)
@@ -73,9 +83,46 @@ def set_backing(source: Source, name: str | None, backing_format: str | None) ->
         if found != "qcow2":
             raise UnsupportedFeatureError(f"a backing file under '{file.name}' ({found})")
         structure = editable(file)
+        if name:
+            _refuse_loop(file, name, backing_format)
         write_backing(file, structure, name, backing_format if name else None)
     finally:
         file.close()
+
+
+def check_new_backing(image: Image, name: str, backing_format: str | None) -> None:
+    """Raises BackingChainError where a new backing file is ``image`` itself, or lies on it.
+
+    To be asked before that file is opened: else the lock that we hold is all that is found.
+    """
+    if isinstance(image, Qcow2Editor):
+        _refuse_loop(image.host_file, name, backing_format)
+
+
+def _refuse_loop(file: HostFile, name: str, backing_format: str | None) -> None:
+    if _leads_to(file, name, backing_format):
+        raise BackingChainError(
+            f"'{name}' is '{file.name}' itself or lies on it: the chain of backing files would "
+            "have a loop, and nobody could open the image; name another backing file"
+        )
+
+
+def _leads_to(file: HostFile, name: str, backing_format: str | None) -> bool:
+    """What cannot be opened leads nowhere: it may be the name of a file that is still to come."""
+    met = FilesMet()
+    with contextlib.suppress(Qcow2CryptError):
+        place = backing_place(file, name, backing_format, LayerOptions(), depth=1)
+        while place is not None:
+            with contextlib.closing(HostFile(place.path)) as below:
+                if below.identity() == file.identity():
+                    return True
+                met.add(below)  # a loop among the others ends this, too
+                info, said = describe_file(below, place.options.format), place.options.backing
+                place = backing_place(
+                    *(below, info.backing_file, info.backing_format, said or LayerOptions()),
+                    depth=place.depth + 1,
+                )
+    return False
 
 
 def _check_names(name: str | None, backing_format: str | None) -> None:

@@ -31,6 +31,8 @@ IMAGES = {
     "over.qcow2": "-b base.raw -F raw",
     "snapshots.qcow2": "",
     "bitmap.qcow2": "",
+    "data.qcow2": "-o data_file=data.raw",
+    "rawdata.qcow2": "-o data_file=rawdata.raw,data_file_raw=on",
 }
 OPTIONS = [
     "compat=0.10",
@@ -51,7 +53,7 @@ LINES = [
         f"amend -o {option} {name}"
         for option in OPTIONS
         for name in IMAGES
-        if not name.startswith(("aes", "bitmap"))
+        if not name.startswith(("aes", "bitmap", "data", "raw"))
         # Here we refuse: QEMU leaves what version 2 cannot read, or forgets what was asked.
         and (name, option[:11]) != ("zstd.qcow2", "compat=0.10")
         and (name, option) != ("lazy.qcow2", "compat=0.10,lazy_refcounts=on")
@@ -69,13 +71,32 @@ LINES = [
         f"amend -o {option} v3.qcow2"
         for option in (
             *("''", "nosuch=1", "compat=0.9", "refcount_bits=7", "cluster_size=64k", "nocow=on"),
-            *("encrypt.format=aes", "encryption=off", "backing_file=base.raw", "data_file=x"),
+            *(
+                "encrypt.format=aes",
+                "encryption=off",
+                "encryption=on",
+                "encrypt.state=active",
+                "backing_file=base.raw",
+                "data_file=x",
+            ),
             *("preallocation=off", "compression_type=zstd", "encrypt.new-secret=s0", "size=x"),
         )
     ),
+    f"amend {S0} -o encrypt.format=aes --image-opts {AES.format('aes.qcow2')}",
+    f"amend {S0} -o encrypt.new-secret=s0 --image-opts {AES.format('aes.qcow2')}",
     "amend -f raw -o size=1 base.raw",
     "amend -q -t none --force -o compat=0.10 v3.qcow2",
     "amend -t bogus -o compat=0.10 v3.qcow2",
+]
+
+DATA_LINES = [
+    f"amend -o {option} {name}"
+    for option in (
+        *("data_file=other.raw", "data_file=", "data_file_raw=on", "data_file_raw=off"),
+        *("data_file=missing.raw", "data_file=other.raw,data_file_raw=off,size=1M"),
+        *("data_file=other.raw,data_file_raw=on", "compat=0.10,data_file=other.raw"),
+    )
+    for name in ("data.qcow2", "rawdata.qcow2", "v2.qcow2", "v3.qcow2")
 ]
 
 
@@ -145,6 +166,67 @@ def test_lines(
             assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("line", DATA_LINES)
+def test_data_files(
+    line: str, prepared: Path, qemu_img: QemuImg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shlex.split(line)
+    name = words[-1]
+    files = (name, "data.raw", "rawdata.raw")
+    for side in ("theirs", "ours"):
+        (tmp_path / side).mkdir()
+        for file in files:
+            shutil.copy(prepared / file, tmp_path / side / file)
+    monkeypatch.chdir(tmp_path / "theirs")
+    by_them = qemu_img.run(*words, check=False)
+    monkeypatch.chdir(tmp_path / "ours")
+    by_us = run_main(words)
+    assert by_us.status == by_them.returncode, (by_them, by_us)
+    for file in files[1:]:
+        assert (tmp_path / "ours" / file).read_bytes() == (tmp_path / "theirs" / file).read_bytes()
+    if by_us.status:
+        # QEMU has changed the name already when it finds that there is no way to version 2.
+        assert (tmp_path / "ours" / name).read_bytes() == (prepared / name).read_bytes()
+        return
+    rows = [qemu_img.info(Disk(tmp_path / side / name)) for side in ("theirs", "ours")]
+    assert rows[0]["format-specific"] == rows[1]["format-specific"]
+    assert rows[0]["virtual-size"] == rows[1]["virtual-size"]
+
+
+def test_the_image_is_not_its_own_data_file(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("data.qcow2", "data.raw"):
+        shutil.copy(prepared / file, tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    done = run_main(["amend", "-o", "data_file=./data.qcow2", "data.qcow2"])
+    assert done.status == 1
+    assert "is the image itself" in done.stderr
+
+
+def test_a_data_file_that_is_gone(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the way out, and that is one."""
+    shutil.copy(prepared / "data.qcow2", tmp_path / "data.qcow2")
+    shutil.copy(prepared / "data.raw", tmp_path / "moved.raw")
+    monkeypatch.chdir(tmp_path)
+    for word in ("amend -o data_file=moved.raw data.qcow2", "map data.qcow2"):
+        done = run_main(shlex.split(word))
+        assert done.status == 1
+        assert "--image-opts with data-file.filename=PATH" in done.stderr
+    opts = "driver=qcow2,file.filename=data.qcow2,data-file.filename=moved.raw"
+    assert not run_main(["amend", "-o", "data_file=moved.raw", "--image-opts", opts]).status
+    assert run_main(["compare", "data.qcow2", str(prepared / "v3.qcow2")]).status == 0
+
+
+def test_help_lists_what_qemu_lists(qemu_img: QemuImg) -> None:
+    """Less backing files and LUKS."""
+    theirs = qemu_img.run("amend", "-f", "qcow2", "-o", "help").stdout.splitlines()
+    left = [row for row in theirs if not row.strip().startswith(("backing_", "encrypt."))]
+    assert run_main(["amend", "-o", "help"]).stdout.splitlines() == left
+
+
 @pytest.mark.parametrize("name", ["aes.qcow2", "aesover.qcow2"])
 def test_an_encrypted_image_goes_to_version_2_unharmed(
     name: str, prepared: Path, qemu_img: QemuImg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +257,7 @@ def test_refused_where_data_would_be_lost(
     for name, word in (
         ("v3.qcow2", "snapshot"),
         ("bitmap.qcow2", "bitmaps"),
-        ("zstd.qcow2", "compression"),
+        ("zstd.qcow2", "qcow2crypt convert -o compat=0.10"),
     ):
         before = (tmp_path / name).read_bytes()
         done = run_main(["amend", "-o", "compat=0.10", name])

@@ -197,6 +197,27 @@ def test_lines(
         assert "No errors were found" in done.stdout
 
 
+@pytest.mark.parametrize("base", ["a.qcow2", "b.qcow2", "./sub/../a.qcow2", "link.qcow2"])
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_an_image_does_not_lie_on_itself(
+    qemu_img: QemuImg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, unsafe: bool
+) -> None:
+    """``qemu-img rebase -u`` makes a loop, and then nobody can open the image."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.qcow2").symlink_to("b.qcow2")
+    qemu_img.run(*shlex.split("create -q -f qcow2 old.qcow2 1M"))
+    qemu_img.run(*shlex.split("create -q -f qcow2 -b old.qcow2 -F qcow2 a.qcow2"))
+    qemu_img.run(*shlex.split("create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2"))
+    if unsafe:
+        (tmp_path / "old.qcow2").unlink()  # what is under it does not matter
+    before = (tmp_path / "a.qcow2").read_bytes()
+    done = run_main(["rebase", *(["-u"] if unsafe else []), "-b", base, "-F", "qcow2", "a.qcow2"])
+    assert done.status == 1
+    assert "would have a loop" in done.stderr
+    assert (tmp_path / "a.qcow2").read_bytes() == before
+
+
 def test_an_emptied_overlay_has_nothing_left(
     prepared: Path, qemu_img: QemuImg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ through the library; the other side verifies.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -200,33 +199,6 @@ def test_unknown_autoclear_bits_go_with_the_first_write(qemu_img: QemuImg, tmp_p
         assert bits(disk.path, 88) == 0
 
 
-def flags(qemu: QemuImg, disk: Disk) -> dict[str, list[str]]:
-    """The flags of the bitmaps, by name; also while the image is open for writing."""
-    told = json.loads(qemu.run("info", "-U", "--output=json", disk.path).stdout)
-    rows = told["format-specific"]["data"]["bitmaps"]
-    return {row["name"]: row["flags"] for row in rows}
-
-
-def test_bitmaps_do_not_claim_what_they_do_not_know(qemu_img: QemuImg, tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "bitmaps.qcow2")
-    qemu_img.create(disk, MB)
-    qemu_img.run("bitmap", "--add", disk.path, "records")
-    qemu_img.run("bitmap", "--add", "--disable", disk.path, "rests")
-    with qcow2crypt.open(disk.path, mode="r+") as image:
-        image.pread(512, 0)
-        assert flags(qemu_img, disk) == {"records": ["auto"], "rests": []}
-        image.pwrite(b"x" * 512, 0)
-    assert flags(qemu_img, disk) == {"records": ["in-use", "auto"], "rests": []}
-    assert is_clean(qemu_img, disk)
-    qemu_img.qemu_io(disk, ["write -P 3 0 64k"])
-    with qcow2crypt.open(disk.path, mode="r+") as image:
-        image.truncate(2 * MB)
-    assert flags(qemu_img, disk) == {"records": ["in-use", "auto"], "rests": ["in-use"]}
-    assert is_clean(qemu_img, disk)
-    qemu_img.run("bitmap", "--remove", disk.path, "records")
-    verify(qemu_img, disk, [(3, 0, 64 * KB), (0, 64 * KB, 2 * MB - 64 * KB)])
-
-
 # ------------------------------------------------------------------------------ damage
 
 TARGETS = {"header": 0, "refcount table": 1, "refcount block": 2, "L1 table": 3, "L2 table": 4}
@@ -271,6 +243,23 @@ def test_free_space_that_is_none_is_not_given_out(qemu_img: QemuImg, tmp_path: P
         image.pwrite(b"x" * 512, 0)
     with pytest.raises(QemuError):
         qemu_img.qemu_io(disk, ["write -P 1 0 512"])
+
+
+def test_data_that_is_counted_as_free_is_not_cut_off(qemu_img: QemuImg, tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "cut.qcow2")
+    qemu_img.create(disk, MB)
+    qemu_img.qemu_io(disk, ["write -P 1 512k 64k", "write -P 2 0 64k"])
+    host = next(row["offset"] for row in qemu_img.map(disk) if not row["start"])
+    assert host + 65536 == disk.path.stat().st_size, "it is the last cluster of the file"
+    with disk.path.open("r+b") as file:
+        file.seek(2 * 65536 + host // 65536 * 2)
+        file.write(b"\0\0")
+    assert qemu_img.check(disk)["corruptions"]
+    with qcow2crypt.open(disk.path, mode="r+") as image:
+        image.truncate(256 * KB)
+    qemu_img.qemu_io(disk, ["read -P 2 0 64k"])
+    qemu_img.run("check", "-r", "all", disk.path)
+    verify(qemu_img, disk, [(2, 0, 64 * KB), (0, 64 * KB, 192 * KB)])
 
 
 def test_damage_in_a_backing_file_does_not_mark_the_overlay(

@@ -6,7 +6,8 @@ file is put together again, and
 
 - ``qemu-img check`` finds no corruption in it, and ``-r leaks`` leaves nothing to complain about;
 - every guest sector holds what it held at the last completed flush, or what a later operation
-  wrote to it.
+  wrote to it;
+- a dirty bitmap that is not *in use* names all that has changed.
 
 QCOW2CRYPT_EXHAUSTIVE in the environment makes it every point, and many more scripts.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
+from support.bitmaps import IN_USE, bitmaps
 from support.differential import EXHAUSTIVE
 from support.recording import Flush, Journal, RecordingFile
 
@@ -53,6 +55,8 @@ class Kind:
     operations: int = 20
     filled: int = 0
     """Bytes that are written first, in one go."""
+    granularity: tuple[int, ...] = ()
+    """Of dirty bitmaps."""
 
 
 KINDS = [
@@ -67,6 +71,10 @@ KINDS = [
     Kind("aes-lazy", {"cluster_size": 1024, "lazy_refcounts": True}, 1 << 19, compressed=True),
     Kind("plain-1bit-backing", {"cluster_size": 2048, "refcount_bits": 1}, 1 << 19,
          encrypted=False, backing=True),
+    Kind("plain-512-bitmaps", {"cluster_size": 512}, 5 << 19, encrypted=False, operations=30,
+         granularity=(512, 4096)),
+    Kind("aes-lazy-bitmaps", {"cluster_size": 512, "lazy_refcounts": True}, 1 << 19,
+         granularity=(512,)),
 ]  # fmt: skip
 
 
@@ -140,6 +148,9 @@ class Script:
             if number < kind.snapshots and kind.options.get("refcount_bits") != 1:
                 opts = ["--image-opts", disk.options("old")]
                 self.qemu.run("snapshot", *disk.secret("old"), "-c", f"s{number}", *opts)
+        for size in kind.granularity:
+            words = ["-g", str(size), "--image-opts", disk.options("old"), f"every {size}"]
+            self.qemu.run("bitmap", "--add", *disk.secret("old"), *words)
 
     def _snapshots(self, image: Qcow2Image) -> dict[str, bytes]:
         found = {}
@@ -215,6 +226,11 @@ class Script:
                 yield f"event {number} of {count} before all others", number, journal.alone(number)
         yield "all events", count, journal.prefix(count)
 
+    def bitmaps_in_use(self) -> list[bool]:
+        """Of each bitmap, at the end."""
+        end = self.journal.prefix(len(self.journal.events))
+        return [bool(bitmap.flags & IN_USE) for bitmap in bitmaps(end).values()]
+
     def check(self, name: str, point: int, content: bytes) -> None:
         """Put the image on the disk as the crash left it, and look at it with both programs."""
         path = self.disk.path
@@ -225,7 +241,22 @@ class Script:
             assert self._snapshots(image) == self.snapshots, f"{name}: a snapshot has changed"
         wrong = _foreign_sector(found, self.state.possible(point))
         assert wrong is None, f"{name}: sector {wrong} holds what was never written there"
+        self._check_bitmaps(name, content, found)
         self._check_tables(name, dirty=dirty)
+
+    def _check_bitmaps(self, name: str, content: bytes, found: bytes) -> None:
+        before = self.state.history[0][1]
+        # What a disk lost and got again is no write.
+        size = min(len(shown) for _, shown in self.state.history)
+        for bitmap in bitmaps(content).values():
+            if not bitmap.flags & IN_USE:
+                unit = bitmap.granularity
+                changed = {
+                    at // unit
+                    for at in range(0, size, unit)
+                    if before[at : min(at + unit, size)] != found[at : min(at + unit, size)]
+                }
+                assert changed <= bitmap.dirty, f"{name}: a bitmap lacks what was written"
 
     def _check_tables(self, name: str, *, dirty: bool) -> None:
         """The dirty bit asks for a full repair; without it leaks are all there is."""
@@ -264,6 +295,7 @@ def test_a_crash_leaves_a_whole_image(kind: Kind, qemu_img: QemuImg, tmp_path: P
         script = Script(kind, seed, qemu_img, tmp_path)
         if kind.filled and not seed:
             assert script.moved_its_refcount_table(), "the script is to fill the refcount table"
+        assert script.bitmaps_in_use() == [False] * len(kind.granularity)
         for name, point, content in script.crashes():
             script.check(f"script {seed}, {name}", point, content)
         for path in tmp_path.iterdir():

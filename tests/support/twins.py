@@ -39,6 +39,11 @@ class Twin:
         self._create()
         self._compress()
 
+    @property
+    def data_path(self) -> Path:
+        """The external data file."""
+        return self.folder / "outside"
+
     # What QEMU is told.
 
     def words(self) -> list[str]:
@@ -143,6 +148,8 @@ class Twin:
                 extended_l2=shape.extended,
                 backing_file="base" if shape.base else None,
                 backing_format=backing_format,
+                data_file=str(self.data_path) if shape.data_file else None,
+                data_file_raw=shape.data_file_raw,
             )
             secret = PASSPHRASE if shape.encrypted else None
             qcow2crypt.create(
@@ -155,6 +162,9 @@ class Twin:
             pairs["refcount_bits"] = str(shape.refcount_bits)
             pairs["lazy_refcounts"] = "on" if shape.lazy else "off"
             pairs["extended_l2"] = "on" if shape.extended else "off"
+        if shape.data_file:
+            pairs["data_file"] = str(self.data_path)
+            pairs["data_file_raw"] = "on" if shape.data_file_raw else "off"
         if shape.encrypted:
             pairs |= {"encrypt.format": "aes", "encrypt.key-secret": "s0"}
         words = ["create", "-q", *self.words()[:-1], "-f", "qcow2"]

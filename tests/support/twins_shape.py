@@ -16,6 +16,7 @@ class Shape:
 
     ``base``      format of the backing file: "raw", "qcow2", "aes", or None for no backing file
     ``by_us``     our own writer creates both images; else qemu-img
+    ``data_file``, ``data_file_raw``  guest data lies in a file of its own, which is the raw disk
     ``packed``    indexes of the clusters that are compressed from the start
     """
 
@@ -30,6 +31,8 @@ class Shape:
     base_size: int = 0
     by_us: bool = False
     packed: tuple[int, ...] = ()
+    data_file: bool = False
+    data_file_raw: bool = False
 
     @property
     def unit(self) -> int:

@@ -12,18 +12,22 @@ _VERBS = st.sampled_from(("write", "write", "write", "zero", "unmap", "discard")
 
 @st.composite
 def shapes(draw: st.DrawFn, kind: str) -> Shape:
-    """The shapes of one kind: ``plain``, ``aes``, ``extended`` or ``backed``."""
-    extended = kind == "extended" or (kind == "backed" and draw(st.integers(0, 3)) == 0)
+    """The shapes of one kind: ``plain``, ``aes``, ``extended``, ``backed`` or ``external``."""
+    external = kind == "external"
+    mixed = kind in ("backed", "external")
+    extended = kind == "extended" or (mixed and draw(st.integers(0, 3)) == 0)
     encrypted = kind == "aes" or (kind != "plain" and draw(st.booleans()))
     cluster_size = draw(st.sampled_from((16384, 65536) if extended else (512, 4096, 65536)))
-    version = 3 if extended or draw(st.integers(0, 2)) else 2
+    version = 3 if extended or external or draw(st.integers(0, 2)) else 2
     size = SECTOR * draw(_sectors(_LARGEST[cluster_size]))
     packed: tuple[int, ...] = ()
-    if draw(st.booleans()):
+    if not external and draw(st.booleans()):
         whole = min(size // cluster_size, 20)
         packed = tuple(sorted(draw(st.sets(st.integers(0, max(whole - 1, 0)), max_size=3))))
         packed = packed if whole else ()
-    base = draw(st.sampled_from(("raw", "qcow2", "aes"))) if kind == "backed" else None
+    base = None
+    if kind == "backed" or (external and draw(st.booleans())):
+        base = draw(st.sampled_from(("raw", "qcow2", "aes")))
     return Shape(
         cluster_size,
         size,
@@ -36,6 +40,9 @@ def shapes(draw: st.DrawFn, kind: str) -> Shape:
         base_size=SECTOR * draw(_sectors(_LARGEST[cluster_size])) if base else 0,
         by_us=draw(st.booleans()),
         packed=packed,
+        data_file=external,
+        # Encrypted, such a file is no raw disk, and what QEMU reserves in it reads as garbage.
+        data_file_raw=external and not base and not encrypted and draw(st.booleans()),
     )
 
 

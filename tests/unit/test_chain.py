@@ -95,7 +95,9 @@ class TestNames:
 
     def test_the_error_says_whose_backing_file_is_missing(self, folder: Path) -> None:
         overlay(folder / "over", "gone", backing_format="raw")
-        with pytest.raises(SourceError, match=r"gone': No such file .*\(backing file .*over'\)"):
+        with pytest.raises(
+            SourceError, match=r"gone': No such file .*\(backing file .*over'; to name"
+        ):
             read(folder / "over")
 
     def test_the_error_says_which_header_is_wrong(self, folder: Path) -> None:

@@ -70,7 +70,7 @@ class TestDataFiles:
     def test_one_that_is_gone(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = self.make(folder, "disk.data", monkeypatch)
         (folder / "disk.data").unlink()
-        with pytest.raises(SourceError, match=r"\(data file of '.*disk'\)"):
+        with pytest.raises(SourceError, match=r"\(data file of '.*disk'; to name another"):
             read(path)
 
     def test_one_that_is_the_image(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

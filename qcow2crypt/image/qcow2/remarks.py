@@ -24,6 +24,28 @@ _ENTRIES_AT_ONCE = 1 << 16
 def table_remarks(file: HostFile, header: Header, *, external_data: bool) -> list[str]:
     """Findings for ``info``, ready to print.  Raises SourceError."""
     remarks = []
+    needed, clusters = _look(file, header, external_data=external_data)
+    if needed > file.size:
+        remarks.append(
+            f"the file is cut short: its tables use it up to host offset {needed:#x} or beyond, "
+            f"and it ends at {file.size:#x}. What is missing reads as zeros, or as noise where "
+            "it is encrypted"
+        )
+    elif header.crypt_method == CRYPT_AES and not external_data and _any_raw_zeros(file, clusters):
+        remarks.append(
+            "some encrypted clusters hold raw zeros, as QEMU leaves them when it preallocates; "
+            "they read as noise unless raw zeros are read as zeros (raw_zeros='zeros' in Python)"
+        )
+    return remarks
+
+
+def looks_cut_short(file: HostFile, header: Header, *, external_data: bool) -> bool:
+    """Whether the file ends before what its tables name last.  Raises SourceError."""
+    return _look(file, header, external_data=external_data)[0] > file.size
+
+
+def _look(file: HostFile, header: Header, *, external_data: bool) -> tuple[int, list[int]]:
+    """How long the file has to be at least, and some of its last clusters."""
     needed = _end_of_tables(header)
     l1 = read_l1(file, header.l1_table_offset, header.l1_size)
     l2_offsets = _last_tables(l1)
@@ -37,18 +59,7 @@ def table_remarks(file: HostFile, header: Header, *, external_data: bool) -> lis
         if not external_data:
             needed = max(needed, _end_of_data(table, header, clusters))
             del clusters[:-_CLUSTERS_LOOKED_AT]
-    if needed > file.size:
-        remarks.append(
-            f"the file is cut short: its tables use it up to host offset {needed:#x} or beyond, "
-            f"and it ends at {file.size:#x}. What is missing reads as zeros, or as noise where "
-            "it is encrypted"
-        )
-    elif header.crypt_method == CRYPT_AES and not external_data and _any_raw_zeros(file, clusters):
-        remarks.append(
-            "some encrypted clusters hold raw zeros, as QEMU leaves them when it preallocates; "
-            "they read as noise unless raw zeros are read as zeros (raw_zeros='zeros' in Python)"
-        )
-    return remarks
+    return needed, clusters
 
 
 def _last_tables(l1: array[int]) -> list[int]:

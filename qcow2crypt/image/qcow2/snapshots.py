@@ -24,16 +24,26 @@ _NO_ICOUNT = 2**64 - 1
 _BITMAP = struct.Struct(">QIIBBHI")
 _BITMAP_TYPE = 1
 _FLAG_IN_USE, _FLAG_AUTO = 1, 2
+_FLAGS_KNOWN = 0x7
 
 
 @dataclass(frozen=True, slots=True)
 class Bitmap:
-    """One dirty bitmap, as the directory describes it.  ``granularity`` in bytes."""
+    """One dirty bitmap, as the directory describes it.
+
+    ``granularity`` in bytes, ``at`` the host offset of the entry; ``auto`` says that it records
+    writes, ``strange`` that there is something about it that no document tells.
+    """
 
     name: str
     granularity: int
     in_use: bool
     auto: bool
+    at: int
+    table_offset: int
+    table_entries: int
+    flags: int
+    strange: bool
 
 
 def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
@@ -76,7 +86,7 @@ def read_bitmaps(file: HostFile, pointer: BitmapsPointer) -> Iterator[Bitmap]:
     limit = min(file.size, offset + pointer.directory_size)
     for number in range(pointer.count):
         fixed = _BITMAP.unpack(_read(file, offset, _BITMAP.size, limit, f"bitmap {number}"))
-        _, _, flags, kind, granularity_bits, name_length, extra = fixed
+        table, entries, flags, kind, granularity_bits, name_length, extra = fixed
         if kind != _BITMAP_TYPE or granularity_bits > 63:
             raise HeaderError(
                 "bitmap directory entry is not valid",
@@ -88,7 +98,17 @@ def read_bitmaps(file: HostFile, pointer: BitmapsPointer) -> Iterator[Bitmap]:
         start = offset + _BITMAP.size + extra
         name = _read(file, start, name_length, limit, f"bitmap {number}")
         in_use, auto = bool(flags & _FLAG_IN_USE), bool(flags & _FLAG_AUTO)
-        yield Bitmap(_text(name), 1 << granularity_bits, in_use, auto)
+        yield Bitmap(
+            name=_text(name),
+            granularity=1 << granularity_bits,
+            in_use=in_use,
+            auto=auto,
+            at=offset,
+            table_offset=table,
+            table_entries=entries,
+            flags=flags,
+            strange=bool(extra or flags & ~_FLAGS_KNOWN),
+        )
         offset = align_up(start + name_length, 8)
 
 

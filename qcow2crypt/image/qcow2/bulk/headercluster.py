@@ -42,6 +42,26 @@ def write_version(file: HostFile, structure: Structure, header: hdr.Header) -> N
     write_header_cluster(file, structure, header, structure.backing_file, structure.backing_format)
 
 
+def write_data_file(
+    file: HostFile, structure: Structure, name: str | None, *, raw: bool | None
+) -> None:
+    """Let the header name another external data file, and say whether it is a raw image.
+
+    None leaves each as it is; an empty name takes it away.  Raises as ``write_backing``.
+    """
+    header, extensions = structure.header, structure.extensions
+    if name is not None:
+        extensions = tuple(one for one in extensions if one.type != ext.EXT_DATA_FILE)
+        if name:
+            data = name.encode("utf-8", "surrogateescape")
+            extensions += (ext.Extension(ext.EXT_DATA_FILE, 0, data),)
+    if raw is not None:
+        features = header.autoclear_features & ~hdr.AUTOCLEAR_RAW_DATA_FILE
+        features |= hdr.AUTOCLEAR_RAW_DATA_FILE if raw else 0
+        header = replace(header, autoclear_features=features)
+    write_version(file, replace(structure, extensions=extensions), header)
+
+
 def write_header_cluster(
     file: HostFile,
     structure: Structure,
@@ -72,8 +92,9 @@ def write_header_cluster(
     packed += extensions + name
     if len(name) > hdr.BACKING_NAME_MAX or len(packed) > size:
         raise ArgumentError(
-            f"the name of the backing file has {len(name)} bytes: it does not fit into the header "
-            f"cluster of '{file.name}'"
+            f"the names of the backing file and the data file, {len(packed) - length} bytes with "
+            f"what stands beside them, do not fit into the header cluster of '{file.name}'; "
+            "use shorter ones"
         )
     file.pwrite(packed.ljust(size, b"\0"), 0)
     file.flush()

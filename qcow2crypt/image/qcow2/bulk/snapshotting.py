@@ -74,7 +74,8 @@ def apply_snapshot(file: HostFile, structure: Structure, id_or_name: str) -> Sna
     row = _found(read_rows(file, header), file, id_or_name, name_first=False)
     if structure.bitmaps is not None:
         raise UnsupportedFeatureError(
-            "applying a snapshot to an image with bitmaps", "remove the bitmaps first"
+            "applying a snapshot to an image with bitmaps",
+            "remove them first, with 'qemu-img bitmap --remove'",
         )
     snapshot = row.snapshot
     size = snapshot.disk_size // SECTOR_SIZE * SECTOR_SIZE

@@ -54,9 +54,14 @@ def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) ->
     )
     for bit, name in names:
         if features & bit:
-            raise ArgumentError(f"version 2 cannot have {name}")
+            raise ArgumentError(
+                f"version 2 cannot have {name}; convert makes an image of version 2 without it "
+                "('qcow2crypt convert -o compat=0.10')"
+            )
     if structure.bitmaps is not None:
-        raise UnsupportedFeatureError("version 2 with bitmaps", "remove the bitmaps first")
+        raise UnsupportedFeatureError(
+            "version 2 with bitmaps", "remove them first, with 'qemu-img bitmap --remove'"
+        )
     seen: set[int] = set()
     for row in read_rows(file, header):
         snapshot = row.snapshot

@@ -112,9 +112,7 @@ class Qcow2Editor(GuestEditor):
         self._check_open()
         with self._lock.writing:
             self._refuse_damaged()
-            if self._meta is not None:
-                self._meta.close()
-                self._meta = None
+            self._finish()
             header = self._structure.header
             if header.autoclear_features & ~AUTOCLEAR_KNOWN:
                 known = header.autoclear_features & AUTOCLEAR_KNOWN

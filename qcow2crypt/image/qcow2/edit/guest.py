@@ -24,9 +24,9 @@ from qcow2crypt.errors import (
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.layers import Ranges, fill_from
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.edit.bitmapguard import mark_bitmaps
 from qcow2crypt.image.qcow2.edit.cow import ClusterWriter
 from qcow2crypt.image.qcow2.edit.cow_extended import SubclusterWriter
+from qcow2crypt.image.qcow2.edit.dirtybitmaps import DirtyBitmaps
 from qcow2crypt.image.qcow2.edit.editable import editable
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.edit.resizing import Resizer
@@ -57,6 +57,7 @@ class GuestEditor(Qcow2Image):
     """
 
     _meta: Metadata | None = None
+    _bitmaps: DirtyBitmaps | None = None
     _damaged = False
     _read_error: FormatError | None = None
 
@@ -103,7 +104,7 @@ class GuestEditor(Qcow2Image):
         with self._lock.writing:
             self._check_range(offset, view.nbytes)
             if view.nbytes:
-                self._change(lambda: self._write(view, offset))
+                self._change(lambda: self._write(view, offset), offset, view.nbytes)
         return view.nbytes
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
@@ -117,7 +118,9 @@ class GuestEditor(Qcow2Image):
         with self._lock.writing:
             self._check_range(offset, length)
             if length:
-                self._change(lambda: self._zeroer.zero(offset, offset + length, how))
+                self._change(
+                    lambda: self._zeroer.zero(offset, offset + length, how), offset, length
+                )
 
     def discard(self, offset: int, length: int) -> None:
         """The guest needs a range no more.  Errors as ``pwrite``.
@@ -131,7 +134,10 @@ class GuestEditor(Qcow2Image):
             first, end = align_up(offset, size), offset + length
             last = align_up(end, size) if end == self._size else align_down(end, size)
             if first < min(last, end):
-                self._change(lambda: self._zeroer.zero(first, min(last, end), Removal.DISCARD))
+                last = min(last, end)
+                self._change(
+                    lambda: self._zeroer.zero(first, last, Removal.DISCARD), offset, length
+                )
 
     def flush(self) -> None:
         """Put all that was written on the disk.  Raises TargetError."""
@@ -145,7 +151,7 @@ class GuestEditor(Qcow2Image):
         """Give the guest disk another size, a multiple of 512; None: up to the cursor.
 
         What the disk grows by reads as zeros, whatever stood there before.  What it shrinks by is
-        gone at once.  Persistent bitmaps become inconsistent.  Returns the new size.
+        gone at once.  Returns the new size.
 
         Raises ArgumentError for a size that cannot be, UnsupportedFeatureError for version 2
         with snapshots; else as ``pwrite``.
@@ -163,10 +169,9 @@ class GuestEditor(Qcow2Image):
         try:
             if self._complete:
                 with self._lock.writing:
-                    meta, self._meta = self._meta, None
-                    if meta is not None:
-                        meta.close()
+                    self._finish()
         finally:
+            self._meta = None
             super()._close_own()
 
     # ------------------------------------------------------------------------- inside the lock
@@ -179,13 +184,27 @@ class GuestEditor(Qcow2Image):
                 f"{self._size} bytes"
             )
 
-    def _change(self, operation: Callable[[], None]) -> None:
-        """Do one change; mark the image when it meets damage."""
+    def _finish(self) -> None:
+        """Put all on the disk, and leave the file as that of a closed image is to be."""
+        if self._meta is None:
+            return
+        try:
+            # Bitmaps of a damaged image stay in use.
+            if self._bitmaps is not None and not self._damaged:
+                self._bitmaps.store()
+        finally:
+            self._meta.close()
+        self._meta = self._bitmaps = None
+
+    def _change(self, operation: Callable[[], None], start: int = 0, length: int = 0) -> None:
+        """Do one change, to what the guest sees in a range; mark the image when it meets damage."""
         self._check_open()
         self._refuse_damaged()
         if self._meta is None:
             self._begin()
         try:
+            if length and self._bitmaps is not None:
+                self._bitmaps.note(start, start + length)
             operation()
         except FormatError as error:
             # What cannot be read need not be the fault of this file's tables.
@@ -206,7 +225,7 @@ class GuestEditor(Qcow2Image):
         external = None if self.data_file is self._file else self.data_file
         meta = Metadata(self._file, header, self._l1, self._tables, external)
         if structure.bitmaps is not None:
-            mark_bitmaps(self._file, structure.bitmaps, disabled_too=False)
+            self._bitmaps = DirtyBitmaps(meta, structure.bitmaps, self._size)
         if header.autoclear_features & ~AUTOCLEAR_KNOWN:
             # As the format asks of a program that does not know what they say.
             meta.switch(autoclear_features=header.autoclear_features & AUTOCLEAR_KNOWN)
@@ -251,13 +270,12 @@ class GuestEditor(Qcow2Image):
     def _resize(self, new: int) -> None:
         meta = self._meta
         assert meta is not None  # noqa: S101 - _change has seen to it; this is for mypy
-        structure = self._structure
         resizer = Resizer(meta, self._zeroer, self.backing)
         resizer.check(new)
         if new == self._size:
             return
-        if structure.bitmaps is not None:
-            mark_bitmaps(self._file, structure.bitmaps, disabled_too=True)
+        if self._bitmaps is not None:
+            self._bitmaps.mark(disabled_too=True)
         if new > self._size:
             resizer.grow(self._map, self._size, new)
             self._size = new
@@ -265,3 +283,5 @@ class GuestEditor(Qcow2Image):
             resizer.cut(new)
             self._size = new
             resizer.shrink(self._map, new)
+        if self._bitmaps is not None:
+            self._bitmaps.resize(new)

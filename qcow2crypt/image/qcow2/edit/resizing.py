@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image.base import ExtentKind, Image
+from qcow2crypt.image.qcow2.check.census import Census
+from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.edit.zeroing import Removal
 from qcow2crypt.image.qcow2.edit.zeroranges import RangeZeroer
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.header import L1_BYTES_MAX
 from qcow2crypt.image.qcow2.mapping import ClusterMap
+from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.image.qcow2.tables import pack_table
 from qcow2crypt.units import align_up, div_up
 
@@ -137,7 +140,19 @@ class Resizer:
         meta.commit()
         if meta.data_file is not None:
             meta.data_file.truncate(new)
-        used = meta.refcounts.end() * self._cluster_size
-        if used < meta.file.size:
-            meta.file.truncate(used)
-            meta.file.flush()
+        used = meta.refcounts.end()
+        if used * self._cluster_size < meta.file.size:
+            self._cut_file(used)
+
+    def _cut_file(self, used: int) -> None:
+        """Cut the file behind the last cluster that is counted, or that is in use all the same.
+
+        In a sound file these are one.  In a damaged one, data may be counted as free.
+        """
+        file = self._meta.file
+        census = Census(file, read_structure(file), Findings(lambda _finding: None))
+        census.take()
+        end = max(used, census.counts.end) * self._cluster_size
+        if census.fatal is None and end < file.size:
+            file.truncate(end)
+            file.flush()
