@@ -54,11 +54,13 @@ class _Kept:
     """Bits that changed: parts of ``portion`` bytes of the bitmap."""
     last: tuple[int, int] = (0, -1)
     """The bits that were set last: most writes set them again."""
+    usable: bool = True
+    """False once it is found damaged: it stays in use."""
+    bit: int = field(init=False)
+    """How many guest bytes one bit stands for, as a power of two."""
 
-    @property
-    def bit(self) -> int:
-        """How many guest bytes one bit stands for, as a power of two."""
-        return self.row.granularity.bit_length() - 1
+    def __post_init__(self) -> None:
+        self.bit = self.row.granularity.bit_length() - 1
 
 
 class DirtyBitmaps:
@@ -75,6 +77,8 @@ class DirtyBitmaps:
         self._cluster_size = metadata.header.cluster_size
         self._portion = min(_PORTION, self._cluster_size)
         self._kept: list[_Kept] = []
+        self._held = 0
+        """Portions in memory."""
         self._marked = False
 
     # ------------------------------------------------------------------------- recording
@@ -84,21 +88,24 @@ class DirtyBitmaps:
         if not self._marked:
             self.mark(disabled_too=False)
         for kept in self._kept:
-            if kept.row.auto:
+            if kept.row.auto and kept.usable:
                 bits = start >> kept.bit, (end - 1) >> kept.bit
                 if bits != kept.last:
-                    with self._giving_up(kept):
+                    try:
                         self._set(kept, *bits)
-                        kept.last = bits
+                    except _Unusable:
+                        self._give_up(kept)
+                    kept.last = bits
 
     def _set(self, kept: _Kept, first: int, last: int) -> None:
         per_portion = self._portion * 8
         for number in range(first // per_portion, last // per_portion + 1):
             portion = kept.portions.get(number)
             if portion is None:
-                if self._portion * sum(len(one.portions) for one in self._kept) >= _HELD_MAX:
+                if self._held * self._portion >= _HELD_MAX:
                     self._write_out()
                 portion = kept.portions[number] = self._load(kept, number)
+                self._held += 1
             base = number * per_portion
             set_bits(portion, max(first - base, 0), min(last - base, per_portion - 1))
 
@@ -108,10 +115,10 @@ class DirtyBitmaps:
         Bitmaps that are disabled are concerned only where the disk gets another size: that must
         not come before they are marked.
         """
+        known = {kept.row.at for kept in self._kept}
         with contextlib.suppress(HeaderError):  # what cannot be read nobody can believe
             for row in read_bitmaps(self._file, self._pointer):
-                known = any(kept.row.at == row.at for kept in self._kept)
-                if known or row.in_use or not (row.auto or disabled_too):
+                if row.at in known or row.in_use or not (row.auto or disabled_too):
                     continue
                 self._write_flags(row, in_use=True)
                 kept = _Kept(row, row.table_offset, row.table_entries, self._size)
@@ -130,7 +137,14 @@ class DirtyBitmaps:
         try:
             yield
         except _Unusable:
-            self._kept = [one for one in self._kept if one is not kept]
+            self._give_up(kept)
+
+    def _usable(self) -> list[_Kept]:
+        return [kept for kept in self._kept if kept.usable]
+
+    def _give_up(self, kept: _Kept) -> None:
+        kept.usable = False
+        kept.portions.clear()
 
     @contextlib.contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -196,7 +210,7 @@ class DirtyBitmaps:
         if not self._marked:
             return
         self._write_out()
-        for kept in self._kept:
+        for kept in self._usable():
             if kept.size == self._meta.header.guest_size:
                 self._write_flags(kept.row, in_use=False)
         self._file.flush()
@@ -205,8 +219,9 @@ class DirtyBitmaps:
     def _write_out(self) -> None:
         """Write the portions to their clusters, and name new clusters in the tables."""
         named: dict[int, int] = {}
+        self._held = 0
         with self._all_or_none():
-            for kept in list(self._kept):
+            for kept in self._usable():
                 with self._giving_up(kept):
                     self._write_portions(kept, named)
             self._meta.commit()
@@ -242,7 +257,7 @@ class DirtyBitmaps:
         """
         self._write_out()
         self._size = size
-        for kept in list(self._kept):
+        for kept in self._usable():
             with self._all_or_none(), self._giving_up(kept):
                 if size > kept.size:
                     self._grow(kept, size)
