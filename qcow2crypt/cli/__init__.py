@@ -167,7 +167,7 @@ def _message(error: Qcow2CryptError, words: list[str]) -> str:
         command = f" {words[0]}" if words[0] in COMMANDS else ""
         message += f"\nTry '{PROGRAM}{command} --help' for more information."
     hint = next_step(error, words[0])
-    return f"{message}\n{hint}" if hint else message
+    return f"{message}. {hint}" if hint else message
 
 
 def _fault(error: Exception) -> str:

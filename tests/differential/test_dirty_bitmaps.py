@@ -233,7 +233,7 @@ def test_after_an_error_no_bitmap_is_believed(
 
     image = qcow2crypt.open(disk.path, mode="r+")
     image.pwrite(b"x" * 512, 0)
-    monkeypatch.setattr(dirtybitmaps.DirtyBitmaps, "_new_cluster", full)
+    monkeypatch.setattr(dirtybitmaps.BitmapRecorder, "_new_cluster", full)
     with pytest.raises(TargetError, match="no space left"):
         image.close()
     monkeypatch.undo()

@@ -28,21 +28,20 @@ from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.snapshots import Bitmap, read_bitmaps
 from qcow2crypt.units import div_up
 
-_ALL_ONES = 1
+ALL_ONES = 1
 """The table entry of a cluster that has no place, and all bits set."""
 _PORTION = 4096
 _HELD_MAX = 1 << 20
-_BITMAP_BYTES_MAX = 1 << 29
-_TABLE_SIZE_AT, _FLAGS_AT = 8, 12
-_COPY_STEP = 1 << 16
+BITMAP_BYTES_MAX = 1 << 29
+_FLAGS_AT = 12
 
 
-class _Unusable(Exception):  # noqa: N818 - nobody sees it
-    """A bitmap that cannot be kept up to date; it stays in use."""
+class UnusableBitmapError(Exception):
+    """A bitmap cannot be kept up to date, and stays in use.  It never leaves these modules."""
 
 
 @dataclass(slots=True)
-class _Kept:
+class KeptBitmap:
     """A bitmap that is kept up to date."""
 
     row: Bitmap
@@ -54,14 +53,16 @@ class _Kept:
     """Bits that changed: parts of ``portion`` bytes of the bitmap."""
     last: tuple[int, int] = (0, -1)
     """The bits that were set last: most writes set them again."""
+    usable: bool = True
+    """False once it is found damaged: it stays in use."""
+    bit: int = field(init=False)
+    """How many guest bytes one bit stands for, as a power of two."""
 
-    @property
-    def bit(self) -> int:
-        """How many guest bytes one bit stands for, as a power of two."""
-        return self.row.granularity.bit_length() - 1
+    def __post_init__(self) -> None:
+        self.bit = self.row.granularity.bit_length() - 1
 
 
-class DirtyBitmaps:
+class BitmapRecorder:
     """The bitmaps of one image open for writing.  Not thread-safe: the owner has a lock.
 
     ``pointer`` says where the directory is, and ``size`` is that of the disk.
@@ -74,7 +75,9 @@ class DirtyBitmaps:
         self._size = size
         self._cluster_size = metadata.header.cluster_size
         self._portion = min(_PORTION, self._cluster_size)
-        self._kept: list[_Kept] = []
+        self._kept: list[KeptBitmap] = []
+        self._held = 0
+        """Portions in memory."""
         self._marked = False
 
     # ------------------------------------------------------------------------- recording
@@ -84,21 +87,24 @@ class DirtyBitmaps:
         if not self._marked:
             self.mark(disabled_too=False)
         for kept in self._kept:
-            if kept.row.auto:
+            if kept.row.auto and kept.usable:
                 bits = start >> kept.bit, (end - 1) >> kept.bit
                 if bits != kept.last:
-                    with self._giving_up(kept):
+                    try:
                         self._set(kept, *bits)
-                        kept.last = bits
+                    except UnusableBitmapError:
+                        self._give_up(kept)
+                    kept.last = bits
 
-    def _set(self, kept: _Kept, first: int, last: int) -> None:
+    def _set(self, kept: KeptBitmap, first: int, last: int) -> None:
         per_portion = self._portion * 8
         for number in range(first // per_portion, last // per_portion + 1):
             portion = kept.portions.get(number)
             if portion is None:
-                if self._portion * sum(len(one.portions) for one in self._kept) >= _HELD_MAX:
+                if self._held * self._portion >= _HELD_MAX:
                     self._write_out()
                 portion = kept.portions[number] = self._load(kept, number)
+                self._held += 1
             base = number * per_portion
             set_bits(portion, max(first - base, 0), min(last - base, per_portion - 1))
 
@@ -108,13 +114,13 @@ class DirtyBitmaps:
         Bitmaps that are disabled are concerned only where the disk gets another size: that must
         not come before they are marked.
         """
+        known = {kept.row.at for kept in self._kept}
         with contextlib.suppress(HeaderError):  # what cannot be read nobody can believe
             for row in read_bitmaps(self._file, self._pointer):
-                known = any(kept.row.at == row.at for kept in self._kept)
-                if known or row.in_use or not (row.auto or disabled_too):
+                if row.at in known or row.in_use or not (row.auto or disabled_too):
                     continue
                 self._write_flags(row, in_use=True)
-                kept = _Kept(row, row.table_offset, row.table_entries, self._size)
+                kept = KeptBitmap(row, row.table_offset, row.table_entries, self._size)
                 self._kept.append(kept)
                 with self._giving_up(kept):
                     self._check_table(kept)
@@ -126,11 +132,18 @@ class DirtyBitmaps:
         self._file.pwrite(flags.to_bytes(4, "big"), row.at + _FLAGS_AT)
 
     @contextlib.contextmanager
-    def _giving_up(self, kept: _Kept) -> Iterator[None]:
+    def _giving_up(self, kept: KeptBitmap) -> Iterator[None]:
         try:
             yield
-        except _Unusable:
-            self._kept = [one for one in self._kept if one is not kept]
+        except UnusableBitmapError:
+            self._give_up(kept)
+
+    def _usable(self) -> list[KeptBitmap]:
+        return [kept for kept in self._kept if kept.usable]
+
+    def _give_up(self, kept: KeptBitmap) -> None:
+        kept.usable = False
+        kept.portions.clear()
 
     @contextlib.contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -143,15 +156,15 @@ class DirtyBitmaps:
 
     # ------------------------------------------------------------------------- tables
 
-    def _check_table(self, kept: _Kept) -> None:
+    def _check_table(self, kept: KeptBitmap) -> None:
         fits = (
             not kept.row.strange
             and 9 <= kept.bit <= 31
             and kept.entries == self._needed(kept, kept.size)
-            and kept.entries * self._cluster_size <= _BITMAP_BYTES_MAX
+            and kept.entries * self._cluster_size <= BITMAP_BYTES_MAX
         )
         if not fits:
-            raise _Unusable
+            raise UnusableBitmapError
         self._check_own(kept.table_offset, div_up(kept.entries * ENTRY_SIZE, self._cluster_size))
 
     def _check_own(self, offset: int, count: int) -> None:
@@ -163,26 +176,26 @@ class DirtyBitmaps:
             meta.refcounts.get(cluster) != 1 or cluster in meta.protected
             for cluster in range(first, first + count)
         ):
-            raise _Unusable
+            raise UnusableBitmapError
 
-    def _needed(self, kept: _Kept, size: int) -> int:
+    def _needed(self, kept: KeptBitmap, size: int) -> int:
         """Entries of the table for a disk of ``size`` bytes."""
         return div_up(div_up(div_up(size, kept.row.granularity), 8), self._cluster_size)
 
-    def _entry(self, kept: _Kept, index: int) -> int:
+    def _entry(self, kept: KeptBitmap, index: int) -> int:
         """One entry of the table in the file, that can be used."""
         data = self._file.pread(ENTRY_SIZE, kept.table_offset + index * ENTRY_SIZE)
         entry = int.from_bytes(data, "big")
-        if entry > _ALL_ONES:
+        if entry > ALL_ONES:
             if entry & ~OFFSET_MASK:
-                raise _Unusable
+                raise UnusableBitmapError
             self._check_own(entry, 1)
         return entry
 
-    def _load(self, kept: _Kept, number: int) -> bytearray:
+    def _load(self, kept: KeptBitmap, number: int) -> bytearray:
         index, at = divmod(number * self._portion, self._cluster_size)
         entry = self._entry(kept, index)
-        if entry <= _ALL_ONES:
+        if entry <= ALL_ONES:
             return bytearray((b"\xff" if entry else b"\0") * self._portion)
         return bytearray(self._file.pread(self._portion, entry + at))
 
@@ -196,7 +209,7 @@ class DirtyBitmaps:
         if not self._marked:
             return
         self._write_out()
-        for kept in self._kept:
+        for kept in self._usable():
             if kept.size == self._meta.header.guest_size:
                 self._write_flags(kept.row, in_use=False)
         self._file.flush()
@@ -205,8 +218,9 @@ class DirtyBitmaps:
     def _write_out(self) -> None:
         """Write the portions to their clusters, and name new clusters in the tables."""
         named: dict[int, int] = {}
+        self._held = 0
         with self._all_or_none():
-            for kept in list(self._kept):
+            for kept in self._usable():
                 with self._giving_up(kept):
                     self._write_portions(kept, named)
             self._meta.commit()
@@ -215,12 +229,12 @@ class DirtyBitmaps:
             if named:
                 self._file.flush()
 
-    def _write_portions(self, kept: _Kept, named: dict[int, int]) -> None:
+    def _write_portions(self, kept: KeptBitmap, named: dict[int, int]) -> None:
         for number in sorted(kept.portions):
             index, at = divmod(number * self._portion, self._cluster_size)
             place = kept.table_offset + index * ENTRY_SIZE
             entry = named.get(place) or self._entry(kept, index)
-            if entry == _ALL_ONES:
+            if entry == ALL_ONES:
                 continue
             if not entry:
                 entry = named[place] = self._new_cluster(b"\0")
@@ -231,99 +245,6 @@ class DirtyBitmaps:
         host = self._meta.refcounts.allocate(1) * self._cluster_size
         self._file.pwrite(byte * self._cluster_size, host)
         return host
-
-    # ------------------------------------------------------------------------- another size
-
-    def resize(self, size: int) -> None:
-        """The disk has another size, and all bitmaps are marked: give them bits for it.
-
-        What it grew by does not count as written.  Raises as ``note``; the bitmaps then stay in
-        use.
-        """
-        self._write_out()
-        self._size = size
-        for kept in list(self._kept):
-            with self._all_or_none(), self._giving_up(kept):
-                if size > kept.size:
-                    self._grow(kept, size)
-                else:
-                    self._shrink(kept, size)
-                kept.size = size
-                kept.last = (0, -1)
-
-    def _shrink(self, kept: _Kept, size: int) -> None:
-        needed = self._needed(kept, size)
-        if needed == kept.entries:
-            return
-        gone = [self._entry(kept, index) for index in range(needed, kept.entries)]
-        self._set_entries(kept, needed)
-        for entry in gone:
-            if entry > _ALL_ONES:
-                self._meta.refcounts.release(entry // self._cluster_size)
-        first, last = (
-            kept.table_offset // self._cluster_size
-            + div_up(entries * ENTRY_SIZE, self._cluster_size)
-            for entries in (needed, kept.entries)
-        )
-        self._meta.refcounts.release(first, last - first)
-        kept.entries = needed
-
-    def _set_entries(self, kept: _Kept, entries: int) -> None:
-        self._file.pwrite(entries.to_bytes(4, "big"), kept.row.at + _TABLE_SIZE_AT)
-        self._file.flush()
-
-    def _grow(self, kept: _Kept, size: int) -> None:
-        needed = self._needed(kept, size)
-        if needed * self._cluster_size > _BITMAP_BYTES_MAX:
-            raise _Unusable
-        self._clear_tail(kept)
-        if needed == kept.entries:
-            return
-        old, new = (
-            div_up(entries * ENTRY_SIZE, self._cluster_size) for entries in (kept.entries, needed)
-        )
-        if new > old:
-            self._move_table(kept, old, new)
-        else:
-            zeros = bytes((needed - kept.entries) * ENTRY_SIZE)
-            self._file.pwrite(zeros, kept.table_offset + kept.entries * ENTRY_SIZE)
-            self._file.flush()
-        self._set_entries(kept, needed)
-        kept.entries = needed
-
-    def _move_table(self, kept: _Kept, old: int, new: int) -> None:
-        """The table to new clusters, more of them, with zeros behind its entries."""
-        size, length = self._cluster_size, kept.entries * ENTRY_SIZE
-        first = self._meta.refcounts.allocate(new)
-        for at in range(0, length, _COPY_STEP):
-            part = self._file.pread(min(_COPY_STEP, length - at), kept.table_offset + at)
-            self._file.pwrite(part, first * size + at)
-        self._file.pwrite(bytes(new * size - length), first * size + length)
-        self._meta.commit()
-        self._file.pwrite((first * size).to_bytes(8, "big"), kept.row.at)
-        self._file.flush()
-        self._meta.refcounts.release(kept.table_offset // size, old)
-        kept.table_offset = first * size
-
-    def _clear_tail(self, kept: _Kept) -> None:
-        """No bit behind the end of the disk is set in the last cluster."""
-        used = div_up(kept.size, kept.row.granularity)
-        index, bits = divmod(used, self._cluster_size * 8)
-        if not bits:
-            return
-        entry = self._entry(kept, index)
-        if not entry:
-            return
-        host = entry if entry > _ALL_ONES else self._new_cluster(b"\xff")
-        byte, bit = divmod(bits, 8)
-        kept_bits = self._file.pread(1, host + byte)[0] & (1 << bit) - 1
-        tail = bytes([kept_bits]).ljust(self._cluster_size - byte, b"\0")
-        self._file.pwrite(tail, host + byte)
-        if entry == _ALL_ONES:
-            self._meta.commit()
-            place = kept.table_offset + index * ENTRY_SIZE
-            self._file.pwrite(host.to_bytes(ENTRY_SIZE, "big"), place)
-            self._file.flush()
 
 
 def set_bits(data: bytearray, first: int, last: int) -> None:

@@ -24,9 +24,9 @@ from qcow2crypt.errors import (
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.layers import Ranges, fill_from
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.edit.bitmapsizes import DirtyBitmaps
 from qcow2crypt.image.qcow2.edit.cow import ClusterWriter
 from qcow2crypt.image.qcow2.edit.cow_extended import SubclusterWriter
-from qcow2crypt.image.qcow2.edit.dirtybitmaps import DirtyBitmaps
 from qcow2crypt.image.qcow2.edit.editable import editable
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.edit.resizing import Resizer
