@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemuopts import escape_value, parse_bool, parse_options, split_options
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _UINT64_MAX = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One option: ``kind`` is size, number, bool or text."""
 
     kind: str

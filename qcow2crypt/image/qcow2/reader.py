@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import (
     ArgumentError,
     ExternalReferenceError,
@@ -23,7 +22,6 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.decompressed import DecompressedClusters
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
-from qcow2crypt.image.qcow2.snapshots import read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.image.qcow2.tables import TableCache, read_l1
 from qcow2crypt.image.qcow2.wrong_iv import QEMU_2_7_0, correct
@@ -39,6 +37,7 @@ from qcow2crypt.units import (
 )
 
 if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
     from qcow2crypt.image.info import ImageInfo, Snapshot
 
 RawZeros: TypeAlias = Literal["decrypt", "zeros"]
@@ -103,6 +102,8 @@ class Qcow2Image(Image):
         self._encrypted = header.crypt_method == CRYPT_AES
         if self._encrypted:
             passphrase = passphrase_bytes(secret, needed_for=f"'{file.name}'")
+            from qcow2crypt.crypt.cipher import SectorCipher
+
             self._cipher = SectorCipher.from_passphrase(passphrase, engine=engine)
         self._raw_zeros = raw_zeros == "zeros"
         self._wrong_iv = wrong_iv is not None
@@ -158,6 +159,8 @@ class Qcow2Image(Image):
     def snapshots(self) -> tuple[Snapshot, ...]:
         """See ``Image.snapshots``."""
         self._check_open()
+        from qcow2crypt.image.qcow2.snapshots import read_snapshots
+
         return tuple(read_snapshots(self._file, self._structure.header))
 
     def snapshot(self, id_or_name: str) -> Image:
