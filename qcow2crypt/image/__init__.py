@@ -8,8 +8,7 @@ The reader of a format, and all that can write, is imported when an image needs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, UnsupportedFeatureError
 from qcow2crypt.image.base import Image
@@ -70,8 +69,7 @@ def open_image(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How guest bytes are made of host bytes, in every layer: engine, and what QEMU spoiled."""
 
     engine: str | None = None

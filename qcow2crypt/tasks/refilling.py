@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
 from qcow2crypt.image import Reading, open_layers
@@ -58,8 +58,7 @@ class Existing:
     compress: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     filler: Filler
     images: Sequence[Image]
     file: TargetFile

@@ -15,7 +15,7 @@ import threading
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import Extent, ExtentKind, merged
@@ -31,8 +31,7 @@ _TABLES_MAX = 128
 _BIG_ENDIAN_HOST = sys.byteorder == "big"
 
 
-@dataclass(frozen=True, slots=True)
-class CompressedRun:
+class CompressedRun(NamedTuple):
     """Where the data of a compressed cluster lies.  Both in bytes."""
 
     host_offset: int

@@ -6,7 +6,7 @@ file; here they are plain integers.  Reserved bits are ignored when reading, as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 """Bits 9 to 55: the host offset in L1 and standard L2 entries."""
@@ -20,8 +20,7 @@ EXTENDED_ENTRY_SIZE = 16
 COMPRESSED_SECTOR = 512
 
 
-@dataclass(frozen=True, slots=True)
-class CompressedRun:
+class CompressedRun(NamedTuple):
     """Where the bytes of one compressed cluster lie: ``length`` bytes at ``host_offset``."""
 
     host_offset: int
