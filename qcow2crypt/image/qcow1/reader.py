@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError, CompressedDataError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.hostfile import HostFile
@@ -24,6 +23,7 @@ from qcow2crypt.secret import Secret, passphrase_bytes
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down, align_up, guest_sector
 
 if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
     from qcow2crypt.image.info import ImageInfo
 
 _DECOMPRESSED_KEPT_BYTES = 4 << 20
@@ -58,6 +58,8 @@ class Qcow1Image(Image):
         self._structure = structure
         if structure.header.crypt_method == CRYPT_AES:
             passphrase = passphrase_bytes(secret, needed_for=f"'{file.name}'")
+            from qcow2crypt.crypt.cipher import SectorCipher
+
             self._cipher = SectorCipher.from_passphrase(passphrase, engine=engine)
         self._map = Qcow1Map(file, structure.header)
         self._decompressed_max = _DECOMPRESSED_KEPT_BYTES // structure.header.cluster_size
