@@ -13,8 +13,6 @@ from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.remarks import table_remarks
-from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import SECTOR_SIZE, align_up
 
@@ -110,6 +108,9 @@ def _describe_luks_file(file: HostFile) -> ImageInfo:
 
 def describe_qcow2(file: HostFile) -> ImageInfo:
     """Describe a qcow2 image.  Raises HeaderError for one whose header is not valid."""
+    from qcow2crypt.image.qcow2.remarks import table_remarks
+    from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
+
     structure = read_structure(file)
     header = structure.header
     findings = _findings(structure)
