@@ -54,9 +54,9 @@ build: ## wheel and sdist in dist/, and a look at what is in them
 	@tools/build-dist.sh
 
 .PHONY: bench
-bench: ## measure (BENCH=engines or BENCH=sectors: the script in benchmarks/)
+bench: ## measure (BENCH=engines, sectors, random_access, convert, convert_more, startup)
 	@tools/setup-venv.sh bench
-	@$(BIN)/python benchmarks/$(BENCH).py $(ARGS)
+	@$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)
 
 .PHONY: check
 check: lint types test ## what to run before a commit

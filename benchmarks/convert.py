@@ -1,8 +1,8 @@
 """How long does a conversion take, next to qemu-img and cp?
 
-    python benchmarks/convert.py            512 MiB of random data in /dev/shm
-    python benchmarks/convert.py --mib 64 --rounds 1 --quick      writes no file
-    python benchmarks/convert.py --folder /var/tmp                on a disk
+    python -m benchmarks.convert            512 MiB of random data in /dev/shm
+    python -m benchmarks.convert --mib 64 --rounds 1 --quick      writes no file
+    python -m benchmarks.convert --folder /var/tmp                on a disk
 
 Whole processes, one after the other, all of them once a round; the memory is warm, because the
 first round does not count.  Every output is compared with the source, or by ``qemu-img compare``,
@@ -26,10 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.engines import cpu, git
 
-from benchmarks.engines import cpu, git  # noqa: E402 - found by the line above
+ROOT = Path(__file__).resolve().parents[1]
 
 PASSPHRASE = "correct horse"
 CLUSTER_SIZES = (65536, 512, 4096, 2 << 20)

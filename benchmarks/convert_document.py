@@ -1,6 +1,6 @@
 """Put the figures of convert.py and convert_more.py into docs/conversion.md, and draw its picture.
 
-    python benchmarks/convert_document.py        needs matplotlib: pip install 'qcow2crypt[bench]'
+    python -m benchmarks.convert_document        needs matplotlib: pip install 'qcow2crypt[bench]'
 
 What stands between the two marks in the document is replaced; no figure there is written by hand.
 """

@@ -1,8 +1,8 @@
 """What else a conversion costs: sparse and compressed sources, growth, and reading by the library.
 
-    python benchmarks/convert_more.py                     in /dev/shm, some minutes
-    python benchmarks/convert_more.py --quick             small and once, writes no file
-    python benchmarks/convert_more.py --sections sparse compressed growth library
+    python -m benchmarks.convert_more                     in /dev/shm, some minutes
+    python -m benchmarks.convert_more --quick             small and once, writes no file
+    python -m benchmarks.convert_more --sections sparse compressed growth library
 
 Whole processes in turns, as in convert.py; "library" reads an image in one process, by turns with
 libqcow's Python binding where that is installed.  Every output is compared with its source once.
@@ -27,11 +27,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks.convert import OURS, PASSPHRASE, run, version_of_qemu
+from benchmarks.engines import cpu, git, version
 
-from benchmarks.convert import OURS, PASSPHRASE, run, version_of_qemu  # noqa: E402 - see above
-from benchmarks.engines import cpu, git, version  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 SECTIONS = ("sparse", "compressed", "growth", "library")

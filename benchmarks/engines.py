@@ -1,6 +1,6 @@
 """How fast are the engines, next to what Python people use without them?
 
-    python benchmarks/engines.py
+    python -m benchmarks.engines
 
 Every contender encrypts and decrypts the same runs of 512-byte sectors, each sector with an IV of
 its own, AES-128-CBC.  Its output is checked before it is timed.  The contenders take turns, so
@@ -18,7 +18,6 @@ import platform
 import random
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,10 +25,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from qcow2crypt import engines
 
-from qcow2crypt import engines  # noqa: E402 - found by the line above, installed or not
+ROOT = Path(__file__).resolve().parents[1]
 
 SECTOR = 512
 RUN_LENGTHS = (1, 16, 128, 512, 2048)

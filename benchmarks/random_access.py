@@ -1,7 +1,7 @@
 """How long do small requests at random places of an image take, next to qemu-io?
 
-    python benchmarks/random_access.py            all of it, in about two minutes
-    python benchmarks/random_access.py --quick    few rounds, no file written
+    python -m benchmarks.random_access            all of it, in about two minutes
+    python -m benchmarks.random_access --quick    few rounds, no file written
 
 Opening a sparse disk of 10 TiB; 4 KiB read, written in place, and written into clusters that are
 not there yet; plain and AES.  Who takes part works on the same image file, in turns, and every
@@ -19,7 +19,6 @@ import random
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -30,13 +29,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import qcow2crypt
+from benchmarks import random_access_parts as parts
+from benchmarks.engines import cpu, git, version
+from qcow2crypt import engines
 
-import qcow2crypt  # noqa: E402 - found by the line above
-from benchmarks import random_access_parts as parts  # noqa: E402
-from benchmarks.engines import cpu, git, version  # noqa: E402
-from qcow2crypt import engines  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 REQUEST = parts.REQUEST
 ENGINES = ("native", "pycryptodome")

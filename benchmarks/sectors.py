@@ -1,7 +1,7 @@
 """How fast is the native engine, next to its peers and to what the processor can do?
 
-    python benchmarks/sectors.py            all of it, in about a minute
-    python benchmarks/sectors.py --quick    64 KiB only, few rounds, no file written
+    python -m benchmarks.sectors            all of it, in about a minute
+    python -m benchmarks.sectors --quick    64 KiB only, few rounds, no file written
 
 Sector by sector, each with an IV of its own: our kernels, OpenSSL, nettle and intel-ipsec-mb in C,
 the limit of the AES units and of memory; from Python our engine and what people use without it.
@@ -22,13 +22,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from benchmarks import sectors_build as c_part
+from benchmarks import sectors_python as python_part
+from benchmarks import sectors_rows as plan
+from benchmarks.engines import PEERS, cpu, git, version
 
-from benchmarks import sectors_build as c_part  # noqa: E402 - found by the line above
-from benchmarks import sectors_python as python_part  # noqa: E402
-from benchmarks import sectors_rows as plan  # noqa: E402
-from benchmarks.engines import PEERS, cpu, git, version  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 KIBIBYTES = (64, 256, 1024)
 ROUNDS = 25

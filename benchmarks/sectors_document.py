@@ -1,6 +1,6 @@
 """Put the figures of a result of sectors.py into docs/interleaving.md.
 
-    python benchmarks/sectors_document.py [RESULT.json]
+    python -m benchmarks.sectors_document [RESULT.json]
 
 Without a name it takes results/sectors-linux-x86_64-vaes512.json.  What stands between the two
 marks in the document is replaced; no figure there is written by hand.

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
+from qcow2crypt.image import locks
 from qcow2crypt.units import ReadBuffer
 
 PART_SUFFIX = ".qcow2crypt-part"
@@ -129,8 +130,6 @@ class TargetFile:
                 self._lock_is_taken = True
 
     def _take_lock(self) -> None:
-        from qcow2crypt.image import locks  # the package image needs this module to begin
-
         if locks.AVAILABLE:  # Windows replaces no file that is open
             try:
                 fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

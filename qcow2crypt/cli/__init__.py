@@ -17,7 +17,6 @@ from importlib import import_module
 from types import FrameType
 
 from qcow2crypt.cli.failures import CommandError, UsageError
-from qcow2crypt.cli.nextstep import next_step
 from qcow2crypt.cli.options import HELP, Option, help_text, parse
 from qcow2crypt.cli.terminal import (
     PROGRAM,
@@ -162,6 +161,8 @@ def _overview() -> str:
 
 
 def _message(error: Qcow2CryptError, words: list[str]) -> str:
+    from qcow2crypt.cli.nextstep import next_step
+
     message = printable(str(error))  # an image may have put its own text into it
     if isinstance(error, UsageError):
         command = f" {words[0]}" if words[0] in COMMANDS else ""

@@ -6,9 +6,9 @@ library to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemuopts import escape_value, parse_bool, parse_options, split_options
@@ -17,13 +17,13 @@ from qcow2crypt.cli.terminal import printable
 
 if TYPE_CHECKING:
     from qcow2crypt import Qcow2Options
+    from qcow2crypt.image.qcow2.options import Preallocation
     from qcow2crypt.tasks.creation import TargetFormat, TargetOptions
 
 _UINT64_MAX = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One option: ``kind`` is size, number, bool or text."""
 
     kind: str
@@ -72,6 +72,19 @@ TABLES = {"qcow2": _QCOW2, "raw": _RAW}
 
 _VERSIONS: dict[str, Literal[2, 3]] = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
 _COMPRESSION_TYPES: dict[str, Literal["zlib", "zstd"]] = {"zlib": "zlib", "zstd": "zstd"}
+_RAW_PREALLOCATIONS: dict[str, Literal["off", "falloc", "full"]] = {
+    "off": "off",
+    "falloc": "falloc",
+    "full": "full",
+}
+_PREALLOCATIONS: dict[str, Preallocation] = {
+    "off": "off",
+    "metadata": "metadata",
+    "falloc": "falloc",
+    "full": "full",
+}
+
+_Word = TypeVar("_Word")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +125,23 @@ class CreateOptions:
             return None
         from qcow2crypt import RawOptions
 
-        return RawOptions(preallocation=wanted)  # type: ignore[arg-type] # it is checked there
+        return RawOptions(_choice("preallocation", wanted, _RAW_PREALLOCATIONS))
 
     def library_options(self) -> Qcow2Options:
         """The same in the library's words, for qcow2.  Raises CommandError and ArgumentError."""
         from qcow2crypt import Qcow2Options
 
         get = self.given.get
-        compat = get("compat", "1.1")
-        if compat not in _VERSIONS:
-            raise CommandError(
-                f"-o compat: '{printable(compat)}' is neither 0.10 (v2) nor 1.1 (v3)"
-            )
         compression_type = get("compression_type", "zlib")
-        if compression_type not in _COMPRESSION_TYPES:
-            raise CommandError(
-                f"-o compression_type: '{printable(compression_type)}' is neither zlib nor zstd"
-            )
         return Qcow2Options(
-            version=_VERSIONS[compat],
+            version=_choice("compat", get("compat", "1.1"), _VERSIONS),
             cluster_size=parse_size(get("cluster_size", "64k"), what="-o cluster_size"),
             encryption="aes" if self.encrypted else None,
             lazy_refcounts=parse_bool(get("lazy_refcounts", "off"), what="-o lazy_refcounts"),
             refcount_bits=_parse_refcount_bits(get("refcount_bits", "16")),
-            compression_type=_COMPRESSION_TYPES[compression_type],
+            compression_type=_choice("compression_type", compression_type, _COMPRESSION_TYPES),
             extended_l2=parse_bool(get("extended_l2", "off"), what="-o extended_l2"),
-            preallocation=get("preallocation", "off"),  # type: ignore[arg-type] # checked there
+            preallocation=_choice("preallocation", get("preallocation", "off"), _PREALLOCATIONS),
             backing_file=get("backing_file"),
             backing_format=get("backing_fmt"),
             data_file=get("data_file"),
@@ -157,6 +161,13 @@ class CreateOptions:
                 value = str(_parse_refcount_bits(value))
             words.append(f"{name}={escape_value(printable(value))}")
         return " ".join(words)
+
+
+def _choice(option: str, text: str, words: Mapping[str, _Word]) -> _Word:
+    """What ``text`` stands for.  Raises CommandError, which lists the words."""
+    if text not in words:
+        raise CommandError(f"-o {option}: '{printable(text)}' is none of {', '.join(words)}")
+    return words[text]
 
 
 def _parse_refcount_bits(text: str) -> int:

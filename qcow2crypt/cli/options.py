@@ -10,12 +10,12 @@ from __future__ import annotations
 import getopt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from qcow2crypt.cli.failures import CommandError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option.  ``key`` is what the command asks for; ``-letter`` and ``--name`` set it.
 
     ``metavar`` is empty for a flag.  ``refused`` tells why an option that qemu-img knows cannot

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qcow2crypt.cli.mapping import MapEntry
 from qcow2crypt.cli.sizes import format_size
 from qcow2crypt.cli.terminal import printable
-from qcow2crypt.engines import EngineStatus, KernelStatus, Status
 
 if TYPE_CHECKING:
+    from qcow2crypt.cli.mapping import MapEntry
+    from qcow2crypt.engines import EngineStatus, KernelStatus, Status
     from qcow2crypt.tasks.checking import CheckResult
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.cli.mapping import MapEntry
@@ -52,8 +51,14 @@ def check_json(result: CheckResult, suspects: list[SuspectSector] | None) -> str
 
 def engines_json(status: Status) -> str:
     """The answer of ``engines --output=json``."""
-    answer = asdict(status)
-    answer["used"], answer["kernel"] = status.used or None, status.kernel or None
+    answer = {
+        "used": status.used or None,
+        "kernel": status.kernel or None,
+        "why": status.why,
+        "engines": [engine._asdict() for engine in status.engines],
+        "kernels": [kernel._asdict() for kernel in status.kernels],
+        "features": [feature._asdict() for feature in status.features],
+    }
     return json.dumps(answer, indent=4)
 
 

@@ -16,8 +16,8 @@ SIZE_MAX = 2**63 - 1
 _SUFFIXES = "bkmgtpe"
 _UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 # [0-9], not \d: digits of other scripts are no digits here.
-_DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]+)(?:\.([0-9]*))?([bkmgtpe]?)", re.IGNORECASE)
-_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0x([0-9a-f]+)([kmgtp]?)", re.IGNORECASE)
+_DECIMAL = r"(?i)[ \t\n\v\f\r]*\+?([0-9]+)(?:\.([0-9]*))?([bkmgtpe]?)"
+_HEXADECIMAL = r"(?i)[ \t\n\v\f\r]*\+?0x([0-9a-f]+)([kmgtp]?)"
 _HELP = "write a number of bytes, or a number with one of the suffixes k, M, G, T, P, E"
 
 
@@ -37,7 +37,7 @@ def parse_size(text: str, *, what: str, largest: int = SIZE_MAX) -> int:
 
 
 def _parse_hexadecimal(text: str) -> int | None:
-    match = _HEXADECIMAL.fullmatch(text)
+    match = re.fullmatch(_HEXADECIMAL, text)
     if match is None:
         return None
     digits, suffix = match.groups()
@@ -45,7 +45,7 @@ def _parse_hexadecimal(text: str) -> int | None:
 
 
 def _parse_decimal(text: str) -> int | None:
-    match = _DECIMAL.fullmatch(text)
+    match = re.fullmatch(_DECIMAL, text)
     if match is None:
         return None
     whole, fraction, suffix = match.groups()

@@ -6,8 +6,7 @@ Knows the words of the command line for a target; writes nothing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.cli.createopts import CreateOptions
 from qcow2crypt.cli.failures import CommandError
@@ -30,8 +29,7 @@ OLD_ENCRYPTION = Option("e", "e", about="old word for -o encrypt.format=aes")
 CREATE_OPTIONS = Option("o", "o", metavar="OPTIONS", about="what the new image is like; -o help")
 
 
-@dataclass(frozen=True, slots=True)
-class TargetImage:
+class TargetImage(NamedTuple):
     """A target in the library's words.  ``options`` is None for raw and for one that exists."""
 
     path: str

@@ -11,7 +11,6 @@ of Linux dm-crypt and LUKS.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
@@ -73,6 +72,8 @@ def essiv_sha256(key: bytes, engine: Engine) -> IvGenerator:
     >>> essiv_sha256(bytes(range(16)), engines.get())(1, 1).hex()
     'c10509c8cf7d6eee55d7205db7845a6f'
     """
+    import hashlib  # with all of OpenSSL, which plain64 has no use for
+
     salt = engine.expand_key(hashlib.sha256(key).digest())
     numbers = plain64_by(engine)
 

@@ -1,7 +1,7 @@
 """Legacy AES, crypt_method 1 of qcow2 and qcow: from a passphrase to the key.
 
-The rule itself stands in ``reference/sectors``.  It checks nothing, so a slip in the passphrase
-gives another key and garbage, not an error.  What can be seen beforehand is told as a warning.
+The rule checks nothing, so a slip in the passphrase gives another key and garbage, not an error.
+What can be seen beforehand is told as a warning.  ``reference/sectors`` has the same rule.
 
 Knows passphrases; knows no images.  No message ever shows a passphrase or a part of it.
 """
@@ -21,13 +21,12 @@ def key_from_passphrase(passphrase: str | bytes) -> bytes:
     >>> key_from_passphrase("hunter2").hex()
     '68756e74657232000000000000000000'
     """
-    # Here and not on top: it builds tables that no other engine needs.
-    from qcow2crypt.reference.sectors import passphrase_to_key
-
-    try:
-        return passphrase_to_key(passphrase)
-    except ValueError as error:
-        raise SecretError(str(error)) from None
+    if isinstance(passphrase, str):
+        # Not by way of UnicodeEncodeError: that one carries the whole passphrase along.
+        if any("\ud800" <= character <= "\udfff" for character in passphrase):
+            raise SecretError("the passphrase cannot be written in UTF-8; give it as bytes")
+        passphrase = passphrase.encode()
+    return bytes(passphrase[:KEY_SIZE]).ljust(KEY_SIZE, b"\0")
 
 
 def passphrase_warnings(passphrase: bytes) -> tuple[str, ...]:

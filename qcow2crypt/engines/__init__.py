@@ -17,9 +17,9 @@ not before.  Knows engines by name only, nothing of how they work.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
 from qcow2crypt.engines.base import Engine, ExpandedKey
 from qcow2crypt.engines.report import EngineStatus, Feature, KernelStatus, Status
@@ -44,8 +44,7 @@ ENVIRONMENT_VARIABLE = "QCOW2CRYPT_ENGINE"
 AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One engine.
 
     ``module``     has a function ``load()`` that gives the Engine

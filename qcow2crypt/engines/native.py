@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from qcow2crypt._native import ffi, lib
 from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_run
@@ -62,8 +61,7 @@ _REFUSALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Kernel:
+class _Kernel(NamedTuple):
     """One row of the table in csrc/dispatch.c.  ``number`` is its place there, best first."""
 
     number: int

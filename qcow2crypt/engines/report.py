@@ -5,11 +5,10 @@ Knows no engine and asks nobody; the package and ``native`` fill it in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
+class EngineStatus(NamedTuple):
     """How it stands with one engine.  ``reason`` tells why not, "" where ``available``."""
 
     name: str
@@ -18,8 +17,7 @@ class EngineStatus:
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
-class KernelStatus:
+class KernelStatus(NamedTuple):
     """How it stands with one C kernel, as ``EngineStatus``.
 
     ``needs`` and ``lacks`` name features of the processor.  One that lacks nothing and is not
@@ -33,16 +31,14 @@ class KernelStatus:
     lacks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """Something that a kernel needs of the processor; ``present`` if programs can use it here."""
 
     name: str
     present: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What ``engines.status()`` gives.
 
     ``used``      the engine that is taken when no name is given, "" if there is none

@@ -2,12 +2,13 @@
 
 ``open_image`` is the only door.  An explicit format wins; else the first bytes decide, and raw
 is what is left.  A format that is known but not read is refused by name, never taken for raw.
+The reader of a format, and all that can write, is imported when an image needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, UnsupportedFeatureError
 from qcow2crypt.image.base import Image
@@ -15,14 +16,13 @@ from qcow2crypt.image.chain import ChainFiles, Layer, Place, open_files
 from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions
 from qcow2crypt.image.policy import DEFAULT, External
-from qcow2crypt.image.qcow1.reader import Qcow1Image
 from qcow2crypt.image.qcow2.header import INCOMPAT_CORRUPT
-from qcow2crypt.image.qcow2.reader import Qcow2Image, RawZeros, WrongIv
-from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
 from qcow2crypt.image.qcow2.structure import Structure
-from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, ask_all, secrets_by_layer
 from qcow2crypt.secret import Secret
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 
 
 def open_image(
@@ -69,8 +69,7 @@ def open_image(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How guest bytes are made of host bytes, in every layer: engine, and what QEMU spoiled."""
 
     engine: str | None = None
@@ -159,6 +158,8 @@ def _check_writable(layer: Layer) -> None:
 
 
 def _snapshot(image: Image, id_or_name: str) -> Image:
+    from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
+
     view = image.snapshot(id_or_name)
     if isinstance(view, Qcow2Snapshot):
         view.owned = image
@@ -177,11 +178,14 @@ def _build(files: ChainFiles, passphrases: dict[int, bytes], reading: Reading) -
 def _image(layer: Layer, secret: bytes | None, backing: Image | None, reading: Reading) -> Image:
     structure = layer.structure
     if layer.format == "qcow":
+        from qcow2crypt.image.qcow1.reader import Qcow1Image
+
         return Qcow1Image(layer.file, secret=secret, engine=reading.engine, backing=backing)
     if not isinstance(structure, Structure):
+        from qcow2crypt.image.raw import RawImage
+
         return RawImage(layer.file, probed=layer.probed)
     if layer.file.writable:
-        # Imported when it is needed: who only reads pays nothing for it.
         from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
         return Qcow2Editor(
@@ -191,6 +195,8 @@ def _image(layer: Layer, secret: bytes | None, backing: Image | None, reading: R
             backing=backing,
             data_file=layer.data_file,
         )
+    from qcow2crypt.image.qcow2.reader import Qcow2Image
+
     return Qcow2Image(
         layer.file,
         secret=secret,

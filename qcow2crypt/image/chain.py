@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import (
     ArgumentError,
@@ -31,9 +32,11 @@ from qcow2crypt.image.names import (
 )
 from qcow2crypt.image.policy import External, Policy, home_of
 from qcow2crypt.image.probe import probe
-from qcow2crypt.image.qcow1.structure import Qcow1Structure, read_qcow1_structure
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow1.structure import Qcow1Structure
 
 _DATA_FILE_HINT = (
     "--image-opts with data-file.filename=PATH, and 'qcow2crypt amend -o data_file=NAME' for good"
@@ -156,6 +159,8 @@ def _add(
     if layer.format == "qcow2":
         layer.structure = read_structure(file)
     elif layer.format == "qcow":
+        from qcow2crypt.image.qcow1.structure import read_qcow1_structure
+
         layer.structure = read_qcow1_structure(file)
     chain.layers.append(layer)
     layer.data_file = _open_data_file(layer, policy, force_share=force_share)

@@ -7,8 +7,8 @@ inflated and kept.  Knows no tables and no headers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.decompressed import DecompressedClusters
 from qcow2crypt.image.extents import Extent, ExtentKind, RunMap, extents_of
@@ -17,6 +17,9 @@ from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.sectorfile import SectorFile
 from qcow2crypt.secret import Secret, passphrase_bytes
 from qcow2crypt.units import GuestOffset
+
+if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
 
 _DATA, _ZERO, _UNALLOCATED = ExtentKind.DATA, ExtentKind.ZERO, ExtentKind.UNALLOCATED
 
@@ -121,4 +124,6 @@ class ClusterImage(Image):
 def cipher_for(file: HostFile, secret: Secret, engine: str | None) -> SectorCipher:
     """The cipher of legacy AES for the sectors of ``file``.  Raises SecretRequiredError."""
     passphrase = passphrase_bytes(secret, needed_for=f"'{file.name}'")
+    from qcow2crypt.crypt.cipher import SectorCipher
+
     return SectorCipher.from_passphrase(passphrase, engine=engine)

@@ -6,20 +6,18 @@ Reads what the layouts need and turns it into an ``ImageInfo``.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.errors import ArgumentError, FormatError
 from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.info import ImageInfo, Snapshot
-from qcow2crypt.image.luks1 import HEADER_SIZE as LUKS_HEADER_SIZE
-from qcow2crypt.image.luks1 import Luks1Header, parse_luks1
 from qcow2crypt.image.probe import probe
-from qcow2crypt.image.qcow1.structure import read_qcow1_structure
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.remarks import table_remarks
-from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import SECTOR_SIZE, align_up
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.luks1 import Luks1Header
 
 
 def describe(
@@ -74,6 +72,8 @@ def _plain(file: HostFile, format_name: str, why_unreadable: tuple[str, ...] = (
 
 def describe_qcow1(file: HostFile) -> ImageInfo:
     """Describe a qcow version 1 image.  Raises HeaderError for a header that is not valid."""
+    from qcow2crypt.image.qcow1.structure import read_qcow1_structure
+
     structure = read_qcow1_structure(file)
     header = structure.header
     return ImageInfo(
@@ -90,7 +90,9 @@ def describe_qcow1(file: HostFile) -> ImageInfo:
 
 
 def _describe_luks_file(file: HostFile) -> ImageInfo:
-    header = parse_luks1(file.pread(min(LUKS_HEADER_SIZE, file.size), 0))
+    from qcow2crypt.image.luks1 import HEADER_SIZE, parse_luks1
+
+    header = parse_luks1(file.pread(min(HEADER_SIZE, file.size), 0))
     payload = header.payload_offset * SECTOR_SIZE
     return ImageInfo(
         name=file.name,
@@ -106,6 +108,9 @@ def _describe_luks_file(file: HostFile) -> ImageInfo:
 
 def describe_qcow2(file: HostFile) -> ImageInfo:
     """Describe a qcow2 image.  Raises HeaderError for one whose header is not valid."""
+    from qcow2crypt.image.qcow2.remarks import table_remarks
+    from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
+
     structure = read_structure(file)
     header = structure.header
     findings = _findings(structure)
@@ -220,13 +225,15 @@ def _findings(structure: Structure) -> list[str]:
 def _describe_luks(
     file: HostFile, structure: Structure, encrypt: dict[str, Any], findings: list[str]
 ) -> None:
+    from qcow2crypt.image.luks1 import HEADER_SIZE, parse_luks1
+
     pointer = structure.crypto
     if pointer is None:
         findings.append(
             "the header extension that points to the LUKS header is missing: QEMU refuses the image"
         )
         return
-    length = min(LUKS_HEADER_SIZE, pointer.length, max(0, file.size - pointer.offset))
+    length = min(HEADER_SIZE, pointer.length, max(0, file.size - pointer.offset))
     try:
         luks = parse_luks1(file.pread(length, pointer.offset), pointer.offset)
     except FormatError as error:

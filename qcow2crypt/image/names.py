@@ -21,13 +21,16 @@ READABLE = ("qcow2", "qcow", "raw")
 JSON = "json:"
 _FILE = "file:"
 _FILE_DRIVERS = ("file", "host_device")
-_OTHER_FORMATS = re.compile("bochs|cloop|dmg|luks|parallels|qed|vdi|vhdx|vmdk|vpc|vvfat")
-_PROTOCOL = re.compile(
+_OTHER_FORMATS = frozenset(
+    ("bochs", "cloop", "dmg", "luks", "parallels", "qed", "vdi", "vhdx", "vmdk", "vpc", "vvfat")
+)
+# Patterns are compiled at their first use: hardly any name needs one.
+_PROTOCOL = (
     r"(fat|ftps?|gluster(?:\+\w+)?|https?|iscsi|iser|nbd(?:\+\w+)?|nfs|nvme|rbd|ssh|tftp|vxhs"
     r"|blkdebug|blklogwrites|blkverify|null-aio|null-co|quorum|sheepdog):"
 )
 # Tuning of QEMU's block layer: the bytes that are read do not depend on it.
-_NO_EFFECT = re.compile(
+_NO_EFFECT = (
     r"(?:file\.)?(?:node-name|discard|detect-zeroes|auto-read-only|force-share|cache\.direct"
     r"|cache\.no-flush|read-only)"
     r"|lazy-refcounts|overlap-check(?:\..+)?|pass-discard-(?:request|snapshot|other)|cache-size"
@@ -79,7 +82,7 @@ def check_format(name: str, *, what: str, allowed: tuple[str, ...] = READABLE) -
     """``name`` if it is one of ``allowed``.  Raises ArgumentError with the list."""
     if name in allowed:
         return name
-    known = name in READABLE or _OTHER_FORMATS.fullmatch(name)
+    known = name in READABLE or name in _OTHER_FORMATS
     reason = "is not supported yet" if known else "is unknown"
     raise ArgumentError(f"{what} '{name}' {reason}; supported: {', '.join(allowed)}")
 
@@ -99,8 +102,7 @@ def local_path(text: str) -> str:
     Only names of QEMU's protocols are refused: people have files with colons in their names.
     """
     path = text.removeprefix(_FILE)
-    protocol = _PROTOCOL.match(text)
-    if protocol:
+    if ":" in text and (protocol := re.match(_PROTOCOL, text)):
         raise ArgumentError(
             f"'{protocol[0]}' is not supported yet: only local files can be opened "
             f"(a file of that name: './{text}')"
@@ -223,7 +225,7 @@ def _is_on(value: str, *, what: str) -> bool:
 
 
 def _check_rest(key: str, what: str, prefix: str) -> None:
-    if _NO_EFFECT.fullmatch(key):
+    if re.fullmatch(_NO_EFFECT, key):
         return
     first = key.partition(".")[0]
     if first in _NOT_YET:

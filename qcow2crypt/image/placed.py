@@ -6,9 +6,8 @@ Knows numbers and bytes; knows no format.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
@@ -22,8 +21,7 @@ class _Target(Protocol):
     def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """``runs`` of the guest, the ``parts`` that they are stored in, and tables that go with them.
 
     A part is (host offset, position in the buffer, length), a table (host offset, bytes).

@@ -5,7 +5,6 @@ Knows JSON, no key and no file.  No message repeats a part of the text: it may h
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from qcow2crypt.errors import ArgumentError
@@ -21,6 +20,8 @@ def parse_object(
     Raises ArgumentError, which begins with ``what``, for text that is no such object, for other
     values and for a key twice.
     """
+    import json  # most names are no JSON
+
     try:
         value = json.loads(_double_quoted(text), object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):

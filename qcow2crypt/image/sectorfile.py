@@ -7,11 +7,14 @@ IV, and a sector can only be decrypted as a whole.  Knows no tables: where a run
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down, align_up, guest_sector
+
+if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
 
 _IN_SECTOR = SECTOR_SIZE - 1
 _WIDENED_MAX = 64 << 10

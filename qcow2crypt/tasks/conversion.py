@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
@@ -19,7 +20,6 @@ from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
-from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
@@ -29,6 +29,9 @@ from qcow2crypt.tasks.pipeline import THREADS_MAX
 from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.chain import open_files
 from qcow2crypt.image.names import JSON, LayerOptions, path_beside, protocol_of, stored_options
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.policy import DEFAULT, External
-from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
-from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
 from qcow2crypt.image.qcow2.options import Qcow2Options
-from qcow2crypt.image.raw import RawWriter
 from qcow2crypt.image.rawoptions import RawOptions
 from qcow2crypt.secret import Secret, passphrase_bytes
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer, align_up
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
 
 Target: TypeAlias = "str | os.PathLike[str]"
 TargetFormat: TypeAlias = Literal["raw", "qcow2"]
@@ -140,6 +139,8 @@ def disk_writer(
             raise ArgumentError("a raw image cannot hold compressed clusters")
         if isinstance(options, RawOptions) and options.preallocation != "off":
             file.preallocate(0, align_up(size, SECTOR_SIZE), full=options.preallocation == "full")
+        from qcow2crypt.image.raw import RawWriter
+
         return RawWriter(file, size)
     if target_format != "qcow2":
         raise ArgumentError(f"target format {target_format!r} is not one of raw, qcow2")
@@ -150,6 +151,8 @@ def disk_writer(
         _check_compression(options)
     writer = _qcow2_writer(file, size, options, backing, secret=secret, engine=engine)
     if compress:
+        from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
+
         return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
     return writer
 
@@ -163,11 +166,15 @@ def _qcow2_writer(
     secret: Secret,
     engine: str | None,
 ) -> Qcow2Writer:
+    from qcow2crypt.image.qcow2.fresh.writer import Qcow2Writer
+
     if options.backing_file is not None:
         _check_backing(file.name, options.backing_file, options.backing_format)
     cipher = None
     if options.encryption is not None:
         passphrase = passphrase_bytes(secret, needed_for=f"the new image '{file.name}'")
+        from qcow2crypt.crypt.cipher import SectorCipher
+
         cipher = SectorCipher.from_passphrase(passphrase, engine=engine)
     data = None
     if options.data_file is not None:

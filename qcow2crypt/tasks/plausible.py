@@ -8,8 +8,8 @@ Knows guest bytes only.  Signatures are those of the formats' own documents.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from qcow2crypt.image.base import ExtentKind, Image
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE
@@ -47,8 +47,7 @@ _SIGNATURES: tuple[tuple[str, int, bytes], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was seen.  ``plausible`` is False only where decrypted data is nothing but noise."""
 
     plausible: bool

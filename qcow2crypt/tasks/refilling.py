@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
 from qcow2crypt.image import Reading, open_layers
@@ -21,8 +21,6 @@ from qcow2crypt.image.chain import Layer
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
-from qcow2crypt.image.qcow1.reader import Qcow1Image
-from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.extensions import EXT_NAMES
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
@@ -33,6 +31,9 @@ from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
 from qcow2crypt.units import GuestOffset, ReadBuffer
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ class Existing:
     compress: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     filler: Filler
     images: Sequence[Image]
     file: TargetFile
@@ -122,6 +122,7 @@ def refuse_source(image: Image, file: TargetFile) -> None:
 
 def _open(file: TargetFile, what: Existing, secret: Secret) -> Image:
     """The target as it is, for reading."""
+    from qcow2crypt.image.qcow1.reader import Qcow1Image
 
     def secret_for(layer: Layer) -> Secret:
         return what.secret_for(layer) if layer.depth else secret
@@ -183,6 +184,8 @@ def _check_backing(
     images: Sequence[Image], existing: Image, name: str, backing_format: str | None
 ) -> None:
     """The target must have the backing file that was named: else it is not what is meant."""
+    from pathlib import Path
+
     if len(images) > 1:
         raise ArgumentError(
             "a backing file for the target makes no sense with several sources: give one"
@@ -235,6 +238,8 @@ def _write_anew(job: _Job, options: Qcow2Options | None, secret: Secret) -> None
 
 def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
     """Change a copy of the target, which keeps all that the format may have beside the disk."""
+    from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
+
     filler, file, what = job.filler, job.file, job.what
     companion = None
     if existing.data_file is not existing.host_file:

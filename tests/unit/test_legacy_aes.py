@@ -37,7 +37,7 @@ def test_a_lone_surrogate_is_refused_without_showing_the_passphrase() -> None:
         key_from_passphrase("open sesame\udc80")
     assert "sesame" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(

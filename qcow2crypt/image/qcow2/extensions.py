@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.units import align_up
@@ -60,8 +61,7 @@ class Extension:
         return self.offset + 8
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureName:
+class FeatureName(NamedTuple):
     """One row of the feature name table.  ``kind``: 0 incompatible, 1 compatible, 2 autoclear."""
 
     kind: int
@@ -78,8 +78,7 @@ class BitmapsPointer:
     directory_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class CryptoPointer:
+class CryptoPointer(NamedTuple):
     """Where the LUKS header lies: host offset and length in bytes."""
 
     offset: int

@@ -20,8 +20,6 @@ from qcow2crypt.image.decompressed import DecompressedClusters
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import CRYPT_AES, INCOMPAT_DATA_FILE, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
-from qcow2crypt.image.qcow2.snapshots import read_snapshots
-from qcow2crypt.image.qcow2.spoiled import SpoiledSectorFile
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.image.qcow2.tables import TableCache, read_l1
 from qcow2crypt.image.qcow2.wrong_iv import QEMU_2_7_0
@@ -87,6 +85,8 @@ class Qcow2Image(ClusterImage):
             if raw_zeros == "decrypt" and wrong_iv is None:
                 sectors = SectorFile(data_file, cipher)
             else:
+                from qcow2crypt.image.qcow2.spoiled import SpoiledSectorFile
+
                 sectors = SpoiledSectorFile(
                     data_file,
                     cipher,
@@ -134,6 +134,8 @@ class Qcow2Image(ClusterImage):
     def snapshots(self) -> tuple[Snapshot, ...]:
         """See ``Image.snapshots``."""
         self._check_open()
+        from qcow2crypt.image.qcow2.snapshots import read_snapshots
+
         return tuple(read_snapshots(self._file, self._structure.header))
 
     def snapshot(self, id_or_name: str) -> Image:

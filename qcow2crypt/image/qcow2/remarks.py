@@ -6,7 +6,6 @@ takes milliseconds for an image of any size.  Damaged tables are left for ``chec
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import Iterator
 
@@ -67,7 +66,7 @@ def _last_tables(l1: array[int]) -> list[int]:
     last: list[int] = []
     for start in range(0, len(l1), _ENTRIES_AT_ONCE):  # four million offsets take much memory
         found = {entry & OFFSET_MASK for entry in l1[start : start + _ENTRIES_AT_ONCE]} - {0}
-        last = heapq.nlargest(_TABLES_LOOKED_AT, found.union(last))
+        last = sorted(found.union(last), reverse=True)[:_TABLES_LOOKED_AT]
     return last
 
 
@@ -98,5 +97,5 @@ def _end_of_data(table: array[int], header: Header, clusters: list[int]) -> int:
 
 def _any_raw_zeros(file: HostFile, clusters: list[int]) -> bool:
     """Whether a cluster that lies last in the file begins with a sector of raw zeros."""
-    last = heapq.nlargest(_CLUSTERS_LOOKED_AT, clusters)
+    last = sorted(clusters, reverse=True)[:_CLUSTERS_LOOKED_AT]
     return any(not any(file.pread(SECTOR_SIZE, offset)) for offset in last)

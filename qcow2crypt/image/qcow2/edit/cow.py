@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
 from qcow2crypt.image.qcow2.entries import FLAG_COMPRESSED, FLAG_COPIED, FLAG_ZERO, OFFSET_MASK
 from qcow2crypt.units import SectorNumber
+
+if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
 
 OldView = Callable[[memoryview, int], None]
 """Fill a buffer with the guest bytes at an offset, as they are now; zeros past the disk's end."""

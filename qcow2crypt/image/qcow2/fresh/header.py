@@ -6,7 +6,7 @@ Pure layout: options and places in, one cluster out.  Source: the qcow2 document
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.qcow2 import extensions as ext
@@ -28,8 +28,7 @@ FEATURE_NAMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """Where the tables lie: host offsets; the L1 table in entries, the other in clusters."""
 
     l1_size: int

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
@@ -36,6 +35,9 @@ from qcow2crypt.units import (
     div_up,
     guest_sector,
 )
+
+if TYPE_CHECKING:
+    from qcow2crypt.crypt.cipher import SectorCipher
 
 _ENCRYPTED_CLUSTERS_AT_ONCE = 32
 """QEMU cuts encrypted requests into so many clusters and allocates for each part alone."""
