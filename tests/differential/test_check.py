@@ -85,7 +85,7 @@ def test_runs_and_single_entries_agree(
     def all_of_it(data: bytes) -> list[object]:
         stream = io.BytesIO(data)
         result = check(io.BytesIO(data))
-        found = [numbers(result), sorted(map(str, result.findings))]
+        found: list[object] = [numbers(result), sorted(map(str, result.findings))]
         repaired = check(stream, repair="all")
         found += [numbers(repaired), stream.getvalue()]
         file = HostFile(stream, writable=True)
