@@ -98,7 +98,24 @@ def run(arguments: Arguments, console: Console) -> int:
         raise CommandError(f"the check failed: {result.failure}")
     if result.check_errors:
         raise CommandError("the check failed: not everything could be checked")
+    advice = None if as_json else _advice(result, repair)
+    if advice is not None:
+        console.warn(advice)
     return result.status
+
+
+def _advice(result: CheckResult, repair: RepairKind | None) -> str | None:
+    """What to do next."""
+    if result.corruptions:
+        if repair == "all":
+            return (
+                "what is left cannot be repaired; 'qcow2crypt convert' copies what can be read of "
+                "the image to a new one"
+            )
+        return "make a copy of the image, then repair it with 'qcow2crypt check -r all'"
+    if result.leaks and repair is None:
+        return "'qcow2crypt check -r leaks' gives the leaked space back"
+    return None
 
 
 def _repair(arguments: Arguments) -> RepairKind | None:
@@ -118,7 +135,7 @@ def _check(name: ImageName, arguments: Arguments, repair: RepairKind | None) -> 
 
     if not can_check(name.path, name.format):
         with exit_status(_NOT_SUPPORTED):
-            raise CommandError("this image format does not support checks")
+            raise CommandError("this image format does not support checks: only qcow2 has tables")
     if name.encrypt_format is not None:
         check_encryption(name, qcow2crypt.info(name.path, format="qcow2").encryption)
     return check(

@@ -12,7 +12,7 @@ import pytest
 from cli.both import Both
 from cli.commandline import PASSPHRASE, Run
 from cli.schemas import schema
-from damage.tiny import entry, put, tiny
+from damage.tiny import COPIED, entry, put, tiny
 from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
@@ -138,6 +138,11 @@ def test_an_encrypted_image_needs_no_passphrase(encrypted: Path, run: Run) -> No
     assert done.out.startswith("No errors were found on the image.\n")
 
 
+REPAIR_ALL = (
+    "qcow2crypt: warning: make a copy of the image, then repair it with 'qcow2crypt check -r all'"
+)
+
+
 def test_findings_are_lines_on_standard_error(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "image"
     path.write_bytes(IMAGES["both"])
@@ -146,7 +151,25 @@ def test_findings_are_lines_on_standard_error(tmp_path: Path, run: Run) -> None:
     assert done.err.splitlines() == [
         "Leaked cluster 20 refcount=1 reference=0",
         f"ERROR OFLAG_COPIED data cluster: l2_entry={SOUND.clusters[0]:x} refcount=1",
+        REPAIR_ALL,
     ]
+    assert run("check", "-q", path).err.count("qcow2crypt") == 0
+
+
+def test_what_to_do_next(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(IMAGES["leak"])
+    assert run("check", path).err.endswith(
+        "'qcow2crypt check -r leaks' gives the leaked space back\n"
+    )
+    assert "warning" not in run("check", "--output=json", path).err
+    assert "warning" not in run("check", "-r", "leaks", path).err
+    # An entry with reserved bits cannot be repaired.
+    path.write_bytes(put(SOUND.data, SOUND.l2 + 8, entry(COPIED | 1 << 60 | SOUND.clusters[1])))
+    assert "-r all" in run("check", "-r", "leaks", path).err
+    assert "'qcow2crypt convert'" in run("check", "-r", "all", path).err
+    path.write_bytes(bytes(4096))
+    assert run("check", "-f", "raw", path).err.endswith("only qcow2 has tables\n")
 
 
 def test_lines_end_somewhere(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +177,7 @@ def test_lines_end_somewhere(tmp_path: Path, run: Run, monkeypatch: pytest.Monke
     path = tmp_path / "image"
     path.write_bytes(IMAGES["both"])
     done = run("check", path)
-    assert done.err.splitlines()[1:] == ["... and more; the numbers below count all"]
+    assert done.err.splitlines()[1:2] == ["... and more; the numbers below count all"]
     assert "1 errors were found" in done.out
 
 

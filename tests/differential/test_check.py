@@ -7,6 +7,8 @@ where a table lies in a cluster that holds data, too, QEMU changes the data and 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,12 @@ from oracles.qemu_img import Disk, QemuImg
 from support.damaged import Surgeon, random_image
 
 from qcow2crypt.errors import Qcow2CryptError
+from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bulk import references
+from qcow2crypt.image.qcow2.bulk.snapshotting import create_snapshot, delete_snapshot
+from qcow2crypt.image.qcow2.check import census_l2, copied
+from qcow2crypt.image.qcow2.runs import single_entries
+from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.tasks.checking import CheckResult, check
 
 IMAGES = 24
@@ -66,6 +74,33 @@ def test_same_verdict_and_numbers(tmp_path: Path, qemu_img: QemuImg, seed: int) 
         path.write_bytes(data)
         assert ours(path) == theirs(qemu_img, path), name
         assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_runs_and_single_entries_agree(
+    tmp_path: Path, qemu_img: QemuImg, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fast way through a table and the slow one: numbers, repairs and snapshots."""
+
+    def all_of_it(data: bytes) -> list[object]:
+        stream = io.BytesIO(data)
+        result = check(io.BytesIO(data))
+        found: list[object] = [numbers(result), sorted(map(str, result.findings))]
+        repaired = check(stream, repair="all")
+        found += [numbers(repaired), stream.getvalue()]
+        file = HostFile(stream, writable=True)
+        with contextlib.suppress(Qcow2CryptError):
+            create_snapshot(file, read_structure(file), "twin", clock=lambda: 0)
+            found.append(stream.getvalue())
+            delete_snapshot(file, read_structure(file), "twin")
+        return [*found, stream.getvalue()]
+
+    for name, data in damaged(tmp_path, qemu_img, seed):
+        fast = all_of_it(data)
+        with monkeypatch.context() as patch:
+            for module in (census_l2, copied, references):
+                patch.setattr(module, "entry_runs", lambda table, step: single_entries(table))
+            assert fast == all_of_it(data), name
 
 
 @pytest.mark.parametrize("repair", ["leaks", "all"])

@@ -13,6 +13,7 @@ from qcow2crypt.image.qcow2.refcountblock import (
     pack_refcounts,
     refcount_max,
     refcounts_per_block,
+    small_refcounts,
     unpack_refcounts,
 )
 
@@ -35,6 +36,38 @@ def test_six_used_clusters_as_qemu_writes_them(order: int, packed: str) -> None:
     assert counts[:6] == [1] * 6
     assert not any(counts[6:])
     assert pack_refcounts(counts, order) == data
+
+
+@pytest.mark.parametrize("order", range(7))
+@pytest.mark.parametrize("large", [False, True])
+def test_small_counts_are_bytes(order: int, large: bool) -> None:
+    draw = random.Random(order)
+    most = min(255, refcount_max(order))
+    counts = [draw.randint(0, most) for _ in range(refcounts_per_block(512, order))]
+    if large:
+        counts[7] = refcount_max(order)
+    packed = pack_refcounts(counts, order)
+    found = small_refcounts(packed, order)
+    assert list(found) == counts
+    assert isinstance(found, bytes) == (max(counts) < 256)
+    assert pack_refcounts(found, order) == packed
+
+
+@pytest.mark.parametrize("times", [-300, -255, -2, -1, 0, 1, 2, 254, 255, 256, 1 << 40])
+@pytest.mark.parametrize("old", [[0, 1, 2], [2, 2, 2], [255, 254, 0], [300, 400, 500], [1 << 63]])
+def test_a_run_is_its_clusters(old: list[int], times: int) -> None:
+    runs, singles = ClusterCounts(), ClusterCounts()
+    for counts in (runs, singles):
+        counts.load(CHUNK - 1, old)
+    if min(old) + times < 0:
+        with pytest.raises(OverflowError):
+            runs.add_run(CHUNK - 1, len(old), times)
+        return
+    runs.add_run(CHUNK - 1, len(old), times)
+    for cluster in range(CHUNK - 1, CHUNK - 1 + len(old)):
+        singles.add(cluster, times)
+    assert list(runs.slice(CHUNK - 1, 5)) == list(singles.slice(CHUNK - 1, 5))
+    assert list(runs.used()) == list(singles.used())
 
 
 NUMBERS = st.one_of(
