@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
+from qcow2crypt.pagecache import CacheDropper, CacheMode, is_uncached
 from qcow2crypt.units import ReadBuffer
 
 PART_SUFFIX = ".qcow2crypt-part"
@@ -34,11 +35,15 @@ class TargetFile:
 
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
     only a process that is killed outright leaves one behind, and it is safe to delete.
+    ``cache`` is how QEMU says it: ``unsafe`` syncs nothing, ``none`` and ``directsync`` leave no
+    bytes in the page cache.
     A symbolic link is followed: the file it points to is replaced, the link stays.
     Raises TargetError, and ImageLockedError as ``lock`` says.
     """
 
-    def __init__(self, target: str | os.PathLike[str]) -> None:
+    def __init__(self, target: str | os.PathLike[str], *, cache: CacheMode = "writeback") -> None:
+        self._cache: CacheMode = cache
+        self._dropper: CacheDropper | None = None
         self._fd = -1
         self._part = ""
         self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
@@ -65,6 +70,8 @@ class TargetFile:
             # Never open to more people than the target is, not even for a moment.
             self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
+            if is_uncached(cache):
+                self._dropper = CacheDropper(self._fd)
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode)
         except OSError as error:
@@ -103,7 +110,7 @@ class TargetFile:
 
         Raises TargetError when it is the same file.
         """
-        companion = TargetFile(target)
+        companion = TargetFile(target, cache=self._cache)
         self._companions.append(companion)
         if companion._path == self._path:
             raise TargetError(f"an image cannot be its own data file: '{self.name}'")
@@ -189,6 +196,8 @@ class TargetFile:
                     done += os.write(self._fd, view[done:])
         except OSError as error:
             self._fail("write", error)
+        if self._dropper is not None:
+            self._dropper.touched(offset, view.nbytes)
 
     def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
         """Write all of the parts, one behind the other, from ``offset`` on."""
@@ -203,6 +212,8 @@ class TargetFile:
                     self._fail("write", error)
                 if done < length:  # the rest, or the error that stopped it
                     self.pwrite(b"".join(group)[done:], offset + done)
+                if self._dropper is not None:
+                    self._dropper.touched(offset, done)
                 offset += length
             return
         for part in parts:
@@ -264,14 +275,17 @@ class TargetFile:
                 os.unlink(old)
         folders = {file.folder for file in (*self._companions, self)}
         self.close()
-        for folder in folders:
+        for folder in folders if self._cache != "unsafe" else ():
             _sync_folder(folder)
 
     def settle(self) -> None:
         """Put all that was written on the disk; nothing is written after that."""
         self.lock()
         try:
-            os.fsync(self._fd)
+            if self._cache != "unsafe":
+                os.fsync(self._fd)
+            if self._dropper is not None:
+                self._dropper.finish()
             os.close(self._fd)
             self._fd = -1
         except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
-from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.hostfile import HostFile, Lent
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.probe import probe_bytes
 from qcow2crypt.targetfile import TargetFile
@@ -159,12 +159,30 @@ class RawImage(Image):
             self._file.close()
 
 
+def raw_from_descriptor(number: int, name: str) -> RawImage:
+    """A raw disk in a file or a device that is open for reading, and stays open.  It is locked.
+
+    Raises SourceError, ImageLockedError.
+    """
+    file = HostFile(Lent(number, name))
+    try:
+        file.lock(writing=False)
+    except BaseException:
+        file.close()
+        raise
+    return RawImage(file)
+
+
 class RawWriter:
     """A new raw image: what is not written stays a hole."""
 
     def __init__(self, target: TargetFile, size: int) -> None:
         self._target = target
         self.size = align_up(size, SECTOR_SIZE)
+
+    def grow(self, size: int) -> None:
+        """The disk has at least ``size`` bytes."""
+        self.size = max(self.size, align_up(size, SECTOR_SIZE))
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes."""

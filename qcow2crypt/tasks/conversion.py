@@ -21,12 +21,13 @@ from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.pagecache import CacheMode, is_uncached
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
-from qcow2crypt.tasks.pipeline import THREADS_MAX
-from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
+from qcow2crypt.tasks.manner import USUAL, Manner
+from qcow2crypt.tasks.refilling import Existing, layers_of, leave_cache, refill, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -60,6 +61,9 @@ def convert(
     raw_zeros: RawZeros = "decrypt",
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
+    rate_limit: int | None = None,
+    target_cache: CacheMode = "writeback",
+    source_cache: CacheMode = "writeback",
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -67,9 +71,9 @@ def convert(
     ``encryption="aes"``); ``secrets``, ``snapshot``, ``external``, ``force_share``, ``raw_zeros``
     and ``wrong_iv`` are those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes
     or more are not stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is
-    called with guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side,
-    None: one for each processor, at most 4; the result is the same.  The source is only read.  The
-    target appears whole or not at all, and must not be a file of the source.
+    called with guest bytes done and in all.  ``threads``, ``rate_limit`` and the
+    two caches say how it is done, see ``Manner``; the result is the same.  The source is only read.
+    The target appears whole or not at all, and must not be a file of the source.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -107,7 +111,7 @@ def convert(
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
             existing=Existing(external=external),
-            threads=threads,
+            manner=Manner(threads, rate_limit, target_cache, source_cache),
         )
 
 
@@ -125,7 +129,7 @@ def convert_images(
     compress: bool = False,
     backing_secret: LayerSecret | None = None,
     existing: Existing | None = None,
-    threads: int | None = None,
+    manner: Manner = USUAL,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
@@ -137,11 +141,12 @@ def convert_images(
     if into_existing and options is not None:
         raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
-    if threads is not None and not 1 <= threads <= THREADS_MAX:
-        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
-    filler = Filler(sparse_size, progress, size, threads)
+    if is_uncached(manner.source_cache):
+        for image in images:
+            leave_cache(image)
+    filler = Filler(sparse_size, progress, size, manner)
     with ExitStack() as stack:
-        file = stack.enter_context(TargetFile(target))
+        file = stack.enter_context(TargetFile(target, cache=manner.target_cache))
         for image in images:
             refuse_source(image, file)
         if into_existing:

@@ -41,6 +41,13 @@ class DiskWriter(Protocol):
         """Write what is left."""
 
 
+class NewDiskWriter(DiskWriter, Protocol):
+    """A writer of a new image, whose disk may turn out to be larger than was said."""
+
+    def grow(self, size: int) -> None:
+        """The disk has at least ``size`` bytes.  Called in turn, before what lies behind."""
+
+
 @runtime_checkable
 class PlacingWriter(DiskWriter, Protocol):
     """A writer that can decide where data goes first, in order, and take the bytes later."""
@@ -119,7 +126,7 @@ def disk_writer(
     backing: Backing | None = None,
     compress: bool = False,
     keep_zeros: bool = False,
-) -> DiskWriter:
+) -> NewDiskWriter:
     """The writer for a new image in ``file``.
 
     ``backing`` is the disk of the backing file that the options name: it is needed when data is

@@ -105,6 +105,15 @@ def layers_of(image: Image | None) -> Iterator[Image]:
         image = image.backing
 
 
+def leave_cache(image: Image) -> None:
+    """Let what is read of the image and all that is under it leave the page cache."""
+    for layer in layers_of(image):
+        if isinstance(layer, (RawImage, Qcow1Image, Qcow2Image)):
+            layer.host_file.leave_cache()
+        if isinstance(layer, Qcow2Image):
+            layer.data_file.leave_cache()
+
+
 def refuse_source(image: Image, file: TargetFile) -> None:
     """No file that is read may be replaced.  Raises TargetError."""
     identity = file.identity()
