@@ -14,23 +14,19 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Sequence
-from types import TracebackType
-from typing import NoReturn
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
-from qcow2crypt.pagecache import CacheDropper, CacheMode, is_uncached
-from qcow2crypt.units import ReadBuffer
+from qcow2crypt.image.filecalls import kind
+from qcow2crypt.output import Output
+from qcow2crypt.pagecache import CacheMode
 
 PART_SUFFIX = ".qcow2crypt-part"
 _NAME_BYTES_MAX = 200
 _ZEROS_AT_ONCE = 1 << 20
-_PARTS_MAX = 1024
-"""POSIX systems take so many parts in one call, or more."""
 
 
-class TargetFile:
+class TargetFile(Output):
     """A file in the making.  A context manager: leaving it without ``commit`` removes it.
 
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
@@ -41,10 +37,10 @@ class TargetFile:
     Raises TargetError, and ImageLockedError as ``lock`` says.
     """
 
+    after_failure = "The target is as it was before"
+
     def __init__(self, target: str | os.PathLike[str], *, cache: CacheMode = "writeback") -> None:
-        self._cache: CacheMode = cache
-        self._dropper: CacheDropper | None = None
-        self._fd = -1
+        super().__init__(cache)
         self._part = ""
         self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
         self._lock_is_taken = False
@@ -70,8 +66,7 @@ class TargetFile:
             # Never open to more people than the target is, not even for a moment.
             self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
-            if is_uncached(cache):
-                self._dropper = CacheDropper(self._fd)
+            self._watch_cache()
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode)
         except OSError as error:
@@ -90,8 +85,8 @@ class TargetFile:
             raise TargetError(f"cannot write '{self.name}': it is a directory")
         if not stat.S_ISREG(mode):
             raise TargetError(
-                f"cannot write '{self.name}': it is not a regular file. Devices and pipes are "
-                "not supported as a target yet; convert to a file and copy it there"
+                f"cannot write '{self.name}': it is {kind(mode)}. A target is a regular file or a "
+                "block device; for a pipe write to standard output"
             )
         if not os.access(self._path, os.W_OK):
             raise TargetError(f"cannot write '{self.name}': it is write-protected")
@@ -180,46 +175,6 @@ class TargetFile:
         if fd is not None:
             os.close(fd)
 
-    def pwrite(self, data: ReadBuffer, offset: int) -> None:
-        """Write all of ``data`` at ``offset``."""
-        self.lock()
-        view = memoryview(data).cast("B")
-        try:
-            if hasattr(os, "pwrite"):
-                done = 0
-                while done < view.nbytes:
-                    done += os.pwrite(self._fd, view[done:], offset + done)
-            else:
-                os.lseek(self._fd, offset, os.SEEK_SET)
-                done = 0
-                while done < view.nbytes:
-                    done += os.write(self._fd, view[done:])
-        except OSError as error:
-            self._fail("write", error)
-        if self._dropper is not None:
-            self._dropper.touched(offset, view.nbytes)
-
-    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
-        """Write all of the parts, one behind the other, from ``offset`` on."""
-        self.lock()
-        if hasattr(os, "pwritev"):
-            for first in range(0, len(parts), _PARTS_MAX):
-                group = parts[first : first + _PARTS_MAX]
-                length = sum(memoryview(part).nbytes for part in group)
-                try:
-                    done = os.pwritev(self._fd, group, offset)
-                except OSError as error:
-                    self._fail("write", error)
-                if done < length:  # the rest, or the error that stopped it
-                    self.pwrite(b"".join(group)[done:], offset + done)
-                if self._dropper is not None:
-                    self._dropper.touched(offset, done)
-                offset += length
-            return
-        for part in parts:
-            self.pwrite(part, offset)
-            offset += memoryview(part).nbytes
-
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
         self.lock()
@@ -282,10 +237,7 @@ class TargetFile:
         """Put all that was written on the disk; nothing is written after that."""
         self.lock()
         try:
-            if self._cache != "unsafe":
-                os.fsync(self._fd)
-            if self._dropper is not None:
-                self._dropper.finish()
+            self._sync()
             os.close(self._fd)
             self._fd = -1
         except OSError as error:
@@ -333,23 +285,6 @@ class TargetFile:
                 os.unlink(self._part)
             self._part = ""
         self._unlock()
-
-    def _fail(self, verb: str, error: OSError) -> NoReturn:
-        reason = error.strerror or str(error)
-        raise TargetError(
-            f"cannot {verb} '{self.name}': {reason}. The target is as it was before"
-        ) from error
-
-    def __enter__(self) -> TargetFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sync_folder(path: str) -> None:

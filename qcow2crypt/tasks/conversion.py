@@ -11,8 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
-from qcow2crypt.errors import ArgumentError
+from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import Source
@@ -21,8 +22,10 @@ from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.output import Output
 from qcow2crypt.pagecache import CacheMode, is_uncached
 from qcow2crypt.secret import Secret
+from qcow2crypt.targetdevice import open_target
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
@@ -142,14 +145,13 @@ def convert_images(
         raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
     if is_uncached(manner.source_cache):
-        for image in images:
-            leave_cache(image)
+        leave_cache(images)
     filler = Filler(sparse_size, progress, size, manner)
     with ExitStack() as stack:
-        file = stack.enter_context(TargetFile(target, cache=manner.target_cache))
+        file = stack.enter_context(open_target(target, cache=manner.target_cache))
         for image in images:
             refuse_source(image, file)
-        if into_existing:
+        if into_existing and _is_replaced(file, target_format):
             given = existing or Existing()
             secret_for = backing_secret or secrets_by_layer(None, None)
             what = replace(given, format=target_format, secret=target_secret, compress=compress)
@@ -179,6 +181,18 @@ def convert_images(
             writer.finish()
         file.commit()
     return ConvertResult(size, filler.stored)
+
+
+def _is_replaced(file: Output, target_format: TargetFormat) -> TypeGuard[TargetFile]:
+    """Whether a target that exists is replaced; a raw device is written in place anyway."""
+    if isinstance(file, TargetFile):
+        return True
+    if target_format != "raw":
+        raise UnsupportedFeatureError(
+            f"writing into the {target_format} image on a device",
+            f"'{file.name}'; without -n (into_existing) a new image is made there",
+        )
+    return False
 
 
 def _backing(

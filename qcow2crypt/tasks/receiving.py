@@ -15,7 +15,7 @@ from qcow2crypt.image.base import Image
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.rawoptions import RawOptions
 from qcow2crypt.secret import Secret
-from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.targetdevice import open_target
 from qcow2crypt.tasks.creation import (
     NewDiskWriter,
     Target,
@@ -67,7 +67,7 @@ def receive(
     Raises SourceError, ArgumentError, SecretError, TargetError.
     """
     _check_options(options, size)
-    with TargetFile(target, cache=manner.target_cache) as file, Incoming(descriptor) as stream:
+    with open_target(target, cache=manner.target_cache) as file, Incoming(descriptor) as stream:
         file.lock()
         first = stream.peek()
         known = size

@@ -9,6 +9,7 @@ What qemu-img does with zeros is kept: they are written, and their clusters are 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.output import Output
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
@@ -105,16 +107,16 @@ def layers_of(image: Image | None) -> Iterator[Image]:
         image = image.backing
 
 
-def leave_cache(image: Image) -> None:
-    """Let what is read of the image and all that is under it leave the page cache."""
-    for layer in layers_of(image):
+def leave_cache(images: Sequence[Image]) -> None:
+    """Let what is read of the images and all that is under them leave the page cache."""
+    for layer in itertools.chain.from_iterable(map(layers_of, images)):
         if isinstance(layer, (RawImage, Qcow1Image, Qcow2Image)):
             layer.host_file.leave_cache()
         if isinstance(layer, Qcow2Image):
             layer.data_file.leave_cache()
 
 
-def refuse_source(image: Image, file: TargetFile) -> None:
+def refuse_source(image: Image, file: Output) -> None:
     """No file that is read may be replaced.  Raises TargetError."""
     identity = file.identity()
     if identity is None:

@@ -36,7 +36,7 @@ LAYERS = (
         "files",
         (
             *("image.hostfile", "image.filecalls", "image.locks"),
-            *("targetfile", "filecopy", "pagecache"),
+            *("output", "targetfile", "targetdevice", "filecopy", "pagecache"),
         ),
         ("words",),
     ),
