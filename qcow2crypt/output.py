@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NoReturn
 
@@ -24,12 +24,15 @@ class Output(ABC):
     """An open target.  A context manager: leaving it without ``commit`` gives it up."""
 
     name: str
+    replaying: Callable[[ReadBuffer, int], None] | None
+    """Gets what is written in place of the file, which holds it already; see ``tasks.resuming``."""
     after_failure: str
     """What a person must know of the target when something went wrong."""
 
     def __init__(self, cache: CacheMode) -> None:
         self._cache: CacheMode = cache
         self._dropper: CacheDropper | None = None
+        self.replaying: Callable[[ReadBuffer, int], None] | None = None
         self._fd = -1
 
     def _watch_cache(self) -> None:
@@ -73,6 +76,9 @@ class Output(ABC):
     def pwrite(self, data: ReadBuffer, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
         self.lock()
+        if self.replaying is not None:
+            self.replaying(data, offset)
+            return
         view = memoryview(data).cast("B")
         try:
             if hasattr(os, "pwrite"):
@@ -92,7 +98,7 @@ class Output(ABC):
     def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
         """Write all of the parts, one behind the other, from ``offset`` on."""
         self.lock()
-        if hasattr(os, "pwritev"):
+        if hasattr(os, "pwritev") and self.replaying is None:
             for first in range(0, len(parts), _PARTS_MAX):
                 group = parts[first : first + _PARTS_MAX]
                 length = sum(memoryview(part).nbytes for part in group)
@@ -120,8 +126,9 @@ class Output(ABC):
         reason = error.strerror or str(error)
         raise TargetError(f"cannot {verb} '{self.name}': {reason}. {self.after_failure}") from error
 
+    @abstractmethod
     def __enter__(self) -> Output:
-        return self
+        """The target itself."""
 
     def __exit__(
         self,

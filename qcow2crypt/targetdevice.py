@@ -65,6 +65,9 @@ class TargetDevice(Output):
             raise
         self._watch_cache()
 
+    def __enter__(self) -> TargetDevice:
+        return self
+
     def identity(self) -> tuple[int, int] | None:
         """Device and inode of the node."""
         status = os.fstat(self._fd)

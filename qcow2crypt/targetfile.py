@@ -17,11 +17,12 @@ import threading
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
-from qcow2crypt.image.filecalls import kind
+from qcow2crypt.image.filecalls import kind, sync_data
 from qcow2crypt.output import Output
 from qcow2crypt.pagecache import CacheMode
 
 PART_SUFFIX = ".qcow2crypt-part"
+KEPT = "resume"
 _NAME_BYTES_MAX = 200
 _ZEROS_AT_ONCE = 1 << 20
 
@@ -33,14 +34,23 @@ class TargetFile(Output):
     only a process that is killed outright leaves one behind, and it is safe to delete.
     ``cache`` is how QEMU says it: ``unsafe`` syncs nothing, ``none`` and ``directsync`` leave no
     bytes in the page cache.
+    With ``kept`` the unfinished file is ``.TARGET.resume.qcow2crypt-part``, one that is there is
+    gone on with, and it stays while ``keeps_part`` is true.
     A symbolic link is followed: the file it points to is replaced, the link stays.
     Raises TargetError, and ImageLockedError as ``lock`` says.
     """
 
     after_failure = "The target is as it was before"
 
-    def __init__(self, target: str | os.PathLike[str], *, cache: CacheMode = "writeback") -> None:
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        cache: CacheMode = "writeback",
+        kept: bool = False,
+    ) -> None:
         super().__init__(cache)
+        self.keeps_part = kept
         self._part = ""
         self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
         self._lock_is_taken = False
@@ -58,20 +68,34 @@ class TargetFile(Output):
         folder, base = os.path.split(self._path)
         # A limit on bytes, as file systems have; half a character at the cut does no harm.
         short = os.fsdecode(os.fsencode(base)[:_NAME_BYTES_MAX])
-        unique = f".{short}.{os.urandom(4).hex()}{PART_SUFFIX}"
-        part = os.path.join(folder, unique)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        unique = KEPT if kept else os.urandom(4).hex()
+        part = os.path.join(folder, f".{short}.{unique}{PART_SUFFIX}")
+        flags = os.O_RDWR | os.O_CREAT | (getattr(os, "O_NOFOLLOW", 0) if kept else os.O_EXCL)
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             # Never open to more people than the target is, not even for a moment.
             self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
+            if kept:
+                self._check_ours(part)
             self._watch_cache()
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode)
         except OSError as error:
             self.close()
             self._fail("create", error)
+
+    def __enter__(self) -> TargetFile:
+        return self
+
+    def _check_ours(self, part: str) -> None:
+        """A file that was there already must not be one that somebody else can read."""
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or (
+            hasattr(os, "geteuid") and status.st_uid != os.geteuid()
+        ):
+            self.close()
+            raise TargetError(f"'{part}' is not a file of yours: look what it is, and remove it")
 
     def _check_target(self) -> int | None:
         """The permissions of a target that exists; refuse what a rename would ruin."""
@@ -158,6 +182,25 @@ class TargetFile(Output):
         """The name of the unfinished file, for who changes a copy of the old one in place."""
         return self._part
 
+    @property
+    def size(self) -> int:
+        """The length of the unfinished file."""
+        return os.fstat(self._fd).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """What the unfinished file holds.  Raises TargetError."""
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            self._fail("read", error)
+
+    def flush(self) -> None:
+        """Put what was written so far on the disk."""
+        try:
+            sync_data(self._fd)
+        except OSError as error:
+            self._fail("sync", error)
+
     def copy_old(self) -> None:
         """Begin with the bytes of the file that is to be replaced.  Its holes stay holes."""
         self.lock()
@@ -178,6 +221,8 @@ class TargetFile(Output):
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
         self.lock()
+        if self.replaying is not None:
+            return
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
@@ -190,7 +235,7 @@ class TargetFile(Output):
         system that can set nothing aside gets zeros written where the file had nothing yet.
         """
         self.lock()
-        if length <= 0:
+        if length <= 0 or self.replaying is not None:
             return
         end = offset + length
         try:
@@ -280,7 +325,7 @@ class TargetFile(Output):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._part:
+        if self._part and not self.keeps_part:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
             self._part = ""

@@ -44,6 +44,7 @@ from qcow2crypt.cli.passphrases import (
     given_passphrase,
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
+from qcow2crypt.cli.resume import RESUME, check_resume, convert_resumed, telling_left_over
 from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
@@ -101,6 +102,7 @@ OPTIONS = (
     Option("target-image-opts", name="target-image-opts", about="as --image-opts, with -n"),
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     *MANNER_OPTIONS,
+    RESUME,
     Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
     Option("c", "c", about="compress clusters (qcow2, not encrypted)"),
     Option(
@@ -152,6 +154,7 @@ def run(arguments: Arguments, console: Console) -> int:
     if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
         raise CommandError("--verify is for a new target without a backing file: use 'compare'")
     from_pipe = check_input(source_texts, target_text, arguments)
+    check_resume(arguments, streams=STREAM in (target_text, *source_texts))
     if target_text == STREAM:
         return to_stdout(
             lambda stack: _open_sources(source_texts, arguments, objects, console, stack),
@@ -188,21 +191,28 @@ def run(arguments: Arguments, console: Console) -> int:
     with ExitStack() as stack:
         images = _open_sources(source_texts, arguments, objects, console, stack)
         backing = Keyring(ImageName("", ""), arguments, objects, console, only_names=True)
-        with progress(mode, "convert") as report:
-            convert_images(
-                images,
-                target.path,
-                target_format=target.format,
-                target_secret=target.secret,
-                options=target.options,
-                into_existing=arguments.flag("n"),
-                sparse_size=sparse_size,
-                progress=report,
-                compress=arguments.flag("c"),
-                backing_secret=backing,
-                existing=existing,
-                manner=manner,
-            )
+        with (
+            telling_left_over(target.path, arguments, console),
+            progress(mode, "convert") as report,
+        ):
+            if arguments.flag("resume"):
+                convert_resumed(images, target, report, sparse_size, manner)
+            else:
+                convert_images(
+                    images,
+                    target.path,
+                    target_format=target.format,
+                    target_secret=target.secret,
+                    options=target.options,
+                    into_existing=arguments.flag("n"),
+                    sparse_size=sparse_size,
+                    progress=report,
+                    compress=arguments.flag("c"),
+                    backing_secret=backing,
+                    existing=existing,
+                    manner=manner,
+                    watched=not arguments.flag("force-share"),
+                )
         if arguments.flag("verify"):
             _verify(images, target, arguments, console, manner.threads)
     return 0

@@ -30,7 +30,8 @@ from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.manner import USUAL, Manner
-from qcow2crypt.tasks.refilling import Existing, layers_of, leave_cache, refill, refuse_source
+from qcow2crypt.tasks.refilling import Existing, refill
+from qcow2crypt.tasks.sourcefiles import Watch, layers_of, leave_cache, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -114,6 +115,7 @@ def convert(
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
             existing=Existing(external=external),
+            watched=not force_share,
             manner=Manner(threads, rate_limit, target_cache, source_cache),
         )
 
@@ -133,11 +135,12 @@ def convert_images(
     backing_secret: LayerSecret | None = None,
     existing: Existing | None = None,
     manner: Manner = USUAL,
+    watched: bool = True,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
     ``backing_secret`` gives passphrases for backing files of the target, ``existing`` tells more
-    of a target that exists.
+    of a target that exists.  ``watched``: a source that is changed meanwhile is an error.
     """
     if sparse_size < 0 or sparse_size % SECTOR_SIZE:
         raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
@@ -146,6 +149,7 @@ def convert_images(
     size = sum(image.size for image in images)
     if is_uncached(manner.source_cache):
         leave_cache(images)
+    watch = Watch(images)
     filler = Filler(sparse_size, progress, size, manner)
     with ExitStack() as stack:
         file = stack.enter_context(open_target(target, cache=manner.target_cache))
@@ -179,6 +183,8 @@ def convert_images(
             else:
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
+        if watched:
+            watch.check()
         file.commit()
     return ConvertResult(size, filler.stored)
 

@@ -10,9 +10,10 @@ import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.placed import Run
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.creation import DiskWriter
 from qcow2crypt.tasks.manner import USUAL, Manner
@@ -25,6 +26,16 @@ Progress: TypeAlias = Callable[[int, int], None]
 _PIECE = 2 << 20
 """qemu-img reads so much at a time."""
 _PIECES_MAX = 256
+
+
+class Journaling(Protocol):
+    """Who writes down what was stored."""
+
+    def note(self, end: int, runs: Sequence[Run]) -> None:
+        """These runs are going to be stored; they and zeros are all before ``end``.  In turn."""
+
+    def done(self, end: int) -> None:
+        """All before ``end`` is stored."""
 
 
 class Filler:
@@ -46,6 +57,7 @@ class Filler:
         self.total = total
         self.manner = manner
         self._limit = manner.limit()
+        self.journal: Journaling | None = None
         self.stored = 0
 
     def note_stored(self, count: int) -> None:
@@ -65,11 +77,12 @@ class Filler:
             give_up=None if self._limit is None else self._limit.give_up,
         )
 
-    def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
-        """Copy several images, one behind the other."""
+    def copy_all(self, images: Sequence[Image], writer: DiskWriter, start: int = 0) -> None:
+        """Copy several images, one behind the other; what is before ``start`` is done already."""
         end = 0
         for image in images:
-            self.copy(image, writer, to=end)
+            if start < end + image.size or not start:
+                self.copy(image, writer, max(0, start - end), to=end)
             end += image.size
 
     def copy_changes(self, image: Image, writer: DiskWriter, backing: Image, unit: int) -> None:
@@ -135,6 +148,8 @@ class Filler:
 
     def tell(self, done: int) -> None:
         """Report how far the work is."""
+        if self.journal is not None:
+            self.journal.done(done)
         if self._progress:
             self._progress(done, self.total)
 
@@ -171,6 +186,8 @@ class Copier:
             return
         with turn:
             self._filler.note_stored(sum(length for _, _, length in runs))
+            if self._filler.journal is not None:
+                self._filler.journal.note(self._to + batch.end, runs)
             placed = self._storer.decide(runs, view)
         self._storer.put(placed, view)
 

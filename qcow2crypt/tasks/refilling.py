@@ -9,8 +9,7 @@ What qemu-img does with zeros is kept: they are written, and their clusters are 
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +29,11 @@ from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
-from qcow2crypt.output import Output
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
+from qcow2crypt.tasks.sourcefiles import layers_of, refuse_source
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
 
@@ -98,38 +97,6 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
             _write_anew(job, options, used)
         else:
             _change_copy(job, existing, secret)
-
-
-def layers_of(image: Image | None) -> Iterator[Image]:
-    """The image and all that is under it."""
-    while image is not None:
-        yield image
-        image = image.backing
-
-
-def leave_cache(images: Sequence[Image]) -> None:
-    """Let what is read of the images and all that is under them leave the page cache."""
-    for layer in itertools.chain.from_iterable(map(layers_of, images)):
-        if isinstance(layer, (RawImage, Qcow1Image, Qcow2Image)):
-            layer.host_file.leave_cache()
-        if isinstance(layer, Qcow2Image):
-            layer.data_file.leave_cache()
-
-
-def refuse_source(image: Image, file: Output) -> None:
-    """No file that is read may be replaced.  Raises TargetError."""
-    identity = file.identity()
-    if identity is None:
-        return
-    for layer in layers_of(image):
-        if layer.identity() == identity:
-            what = "source and target are" if layer is image else "backing file and target are"
-            raise TargetError(f"{what} the same file: '{file.name}'. Give the target another name")
-        if isinstance(layer, Qcow2Image) and layer.data_file.identity() == identity:
-            raise TargetError(
-                f"the target '{file.name}' is the data file of '{layer.name}'. Give the target "
-                "another name"
-            )
 
 
 def _open(file: TargetFile, what: Existing, secret: Secret) -> Image:

@@ -32,7 +32,7 @@ def loop_device(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def mounted(place: Path, *words: str | Path) -> Iterator[Path]:
-    """A file system at the new folder ``place``, mounted with ``words``; without the right a skip."""
+    """A file system at the new folder ``place``, mounted with ``words``; else a skip."""
     mount, umount = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))
     place.mkdir()
     try:
