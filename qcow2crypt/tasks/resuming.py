@@ -229,7 +229,7 @@ class _Resumed:
 
     def _compare(self, data: ReadBuffer, offset: int) -> None:
         view = memoryview(data).cast("B")
-        if self._file.pread(view.nbytes, offset) != view:
+        if self._file.pread(view.nbytes, offset) != bytes(view):
             raise TargetError(
                 f"what is left of a conversion to '{self._file.name}' is not what this one "
                 "writes: the source, a passphrase or the unfinished file is another. Delete "
