@@ -106,7 +106,7 @@ def compare(
 
 
 def _pieces(first: Image, second: Image, *, strict: bool) -> Iterator[_Piece]:
-    """What is to be compared, in guest order.  Raises _FoundError for a difference of the tables."""
+    """What is to be compared, in guest order.  _FoundError tells a difference of the tables."""
     sizes = (first.size, second.size)
     common, total = min(sizes), max(sizes)
     for offset, length, extents in _shared_extents(first, second, common):

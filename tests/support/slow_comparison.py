@@ -1,4 +1,4 @@
-"""Compare two disks in the plainest way: whole, one extent after the other, byte by byte at the end.
+"""Compare two disks in the plainest way: whole and byte by byte, then one extent after the other.
 
 The slow twin of ``tasks.comparison``.  Only for small disks without damage.
 """
