@@ -14,33 +14,44 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Sequence
-from types import TracebackType
-from typing import NoReturn
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
 from qcow2crypt.image import locks
-from qcow2crypt.units import ReadBuffer
+from qcow2crypt.image.filecalls import kind, sync_data
+from qcow2crypt.output import Output
+from qcow2crypt.pagecache import CacheMode
 
 PART_SUFFIX = ".qcow2crypt-part"
+KEPT = "resume"
 _NAME_BYTES_MAX = 200
 _ZEROS_AT_ONCE = 1 << 20
-_PARTS_MAX = 1024
-"""POSIX systems take so many parts in one call, or more."""
 
 
-class TargetFile:
+class TargetFile(Output):
     """A file in the making.  A context manager: leaving it without ``commit`` removes it.
 
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
     only a process that is killed outright leaves one behind, and it is safe to delete.
+    ``cache`` is how QEMU says it: ``unsafe`` syncs nothing, ``none`` and ``directsync`` leave no
+    bytes in the page cache.
+    With ``kept`` the unfinished file is ``.TARGET.resume.qcow2crypt-part``, one that is there is
+    gone on with, and it stays while ``keeps_part`` is true.
     A symbolic link is followed: the file it points to is replaced, the link stays.
     Raises TargetError, and ImageLockedError as ``lock`` says.
     """
 
-    def __init__(self, target: str | os.PathLike[str]) -> None:
-        self._fd = -1
+    after_failure = "The target is as it was before"
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        *,
+        cache: CacheMode = "writeback",
+        kept: bool = False,
+    ) -> None:
+        super().__init__(cache)
+        self.keeps_part = kept
         self._part = ""
         self._old_fd: int | None = None  # of the file to be replaced, which holds our locks
         self._lock_is_taken = False
@@ -58,19 +69,34 @@ class TargetFile:
         folder, base = os.path.split(self._path)
         # A limit on bytes, as file systems have; half a character at the cut does no harm.
         short = os.fsdecode(os.fsencode(base)[:_NAME_BYTES_MAX])
-        unique = f".{short}.{os.urandom(4).hex()}{PART_SUFFIX}"
-        part = os.path.join(folder, unique)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        unique = KEPT if kept else os.urandom(4).hex()
+        part = os.path.join(folder, f".{short}.{unique}{PART_SUFFIX}")
+        flags = os.O_RDWR | os.O_CREAT | (getattr(os, "O_NOFOLLOW", 0) if kept else os.O_EXCL)
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             # Never open to more people than the target is, not even for a moment.
             self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
+            if kept:
+                self._check_ours(part)
+            self._watch_cache()
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(self._fd, mode)
         except OSError as error:
             self.close()
             self._fail("create", error)
+
+    def __enter__(self) -> TargetFile:
+        return self
+
+    def _check_ours(self, part: str) -> None:
+        """A file that was there already must not be one that somebody else can read."""
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or (
+            hasattr(os, "geteuid") and status.st_uid != os.geteuid()
+        ):
+            self.close()
+            raise TargetError(f"'{part}' is not a file of yours: look what it is, and remove it")
 
     def _check_target(self) -> int | None:
         """The permissions of a target that exists; refuse what a rename would ruin."""
@@ -84,8 +110,8 @@ class TargetFile:
             raise TargetError(f"cannot write '{self.name}': it is a directory")
         if not stat.S_ISREG(mode):
             raise TargetError(
-                f"cannot write '{self.name}': it is not a regular file. Devices and pipes are "
-                "not supported as a target yet; convert to a file and copy it there"
+                f"cannot write '{self.name}': it is {kind(mode)}. A target is a regular file or a "
+                "block device; for a pipe write to standard output"
             )
         if not os.access(self._path, os.W_OK):
             raise TargetError(f"cannot write '{self.name}': it is write-protected")
@@ -104,7 +130,7 @@ class TargetFile:
 
         Raises TargetError when it is the same file.
         """
-        companion = TargetFile(target)
+        companion = TargetFile(target, cache=self._cache)
         self._companions.append(companion)
         if companion._path == self._path:
             raise TargetError(f"an image cannot be its own data file: '{self.name}'")
@@ -155,6 +181,25 @@ class TargetFile:
         """The name of the unfinished file, for who changes a copy of the old one in place."""
         return self._part
 
+    @property
+    def size(self) -> int:
+        """The length of the unfinished file."""
+        return os.fstat(self._fd).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """What the unfinished file holds.  Raises TargetError."""
+        try:
+            return os.pread(self._fd, length, offset)
+        except OSError as error:
+            self._fail("read", error)
+
+    def flush(self) -> None:
+        """Put what was written so far on the disk."""
+        try:
+            sync_data(self._fd)
+        except OSError as error:
+            self._fail("sync", error)
+
     def copy_old(self) -> None:
         """Begin with the bytes of the file that is to be replaced.  Its holes stay holes."""
         self.lock()
@@ -172,45 +217,11 @@ class TargetFile:
         if fd is not None:
             os.close(fd)
 
-    def pwrite(self, data: ReadBuffer, offset: int) -> None:
-        """Write all of ``data`` at ``offset``."""
-        self.lock()
-        view = memoryview(data).cast("B")
-        try:
-            if hasattr(os, "pwrite"):
-                done = 0
-                while done < view.nbytes:
-                    done += os.pwrite(self._fd, view[done:], offset + done)
-            else:
-                os.lseek(self._fd, offset, os.SEEK_SET)
-                done = 0
-                while done < view.nbytes:
-                    done += os.write(self._fd, view[done:])
-        except OSError as error:
-            self._fail("write", error)
-
-    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
-        """Write all of the parts, one behind the other, from ``offset`` on."""
-        self.lock()
-        if hasattr(os, "pwritev"):
-            for first in range(0, len(parts), _PARTS_MAX):
-                group = parts[first : first + _PARTS_MAX]
-                length = sum(memoryview(part).nbytes for part in group)
-                try:
-                    done = os.pwritev(self._fd, group, offset)
-                except OSError as error:
-                    self._fail("write", error)
-                if done < length:  # the rest, or the error that stopped it
-                    self.pwrite(b"".join(group)[done:], offset + done)
-                offset += length
-            return
-        for part in parts:
-            self.pwrite(part, offset)
-            offset += memoryview(part).nbytes
-
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
         self.lock()
+        if self.replaying is not None:
+            return
         try:
             os.ftruncate(self._fd, size)
         except OSError as error:
@@ -223,7 +234,7 @@ class TargetFile:
         system that can set nothing aside gets zeros written where the file had nothing yet.
         """
         self.lock()
-        if length <= 0:
+        if length <= 0 or self.replaying is not None:
             return
         end = offset + length
         try:
@@ -263,14 +274,14 @@ class TargetFile:
                 os.unlink(old)
         folders = {file.folder for file in (*self._companions, self)}
         self.close()
-        for folder in folders:
+        for folder in folders if self._cache != "unsafe" else ():
             _sync_folder(folder)
 
     def settle(self) -> None:
         """Put all that was written on the disk; nothing is written after that."""
         self.lock()
         try:
-            os.fsync(self._fd)
+            self._sync()
             os.close(self._fd)
             self._fd = -1
         except OSError as error:
@@ -313,28 +324,11 @@ class TargetFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if self._part:
+        if self._part and not self.keeps_part:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)
             self._part = ""
         self._unlock()
-
-    def _fail(self, verb: str, error: OSError) -> NoReturn:
-        reason = error.strerror or str(error)
-        raise TargetError(
-            f"cannot {verb} '{self.name}': {reason}. The target is as it was before"
-        ) from error
-
-    def __enter__(self) -> TargetFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sync_folder(path: str) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import name_image
+from qcow2crypt.cli.manner import check_cache
 from qcow2crypt.cli.objects import read_objects
 from qcow2crypt.cli.opening import open_named
 from qcow2crypt.cli.options import (
@@ -24,7 +25,6 @@ from qcow2crypt.cli.options import (
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress_mode
 from qcow2crypt.cli.qemuopts import parse_bool, parse_options
 from qcow2crypt.cli.sizes import parse_number, parse_size
-from qcow2crypt.cli.sources import check_cache
 from qcow2crypt.cli.terminal import Console, printable
 
 USAGE = "qcow2crypt amend [options] -o OPTIONS FILE"

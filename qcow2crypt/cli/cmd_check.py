@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qcow2crypt.cli.cmd_info import check_output
 from qcow2crypt.cli.failures import CommandError, UsageError, exit_status
 from qcow2crypt.cli.images import ImageName, check_encryption, name_image
+from qcow2crypt.cli.manner import check_cache
 from qcow2crypt.cli.objects import SecretObject, read_objects
 from qcow2crypt.cli.opening import open_named
 from qcow2crypt.cli.options import (
@@ -25,7 +26,6 @@ from qcow2crypt.cli.options import (
     secret_options,
     source_format,
 )
-from qcow2crypt.cli.sources import check_cache
 from qcow2crypt.cli.terminal import Console, printable, write_line
 
 if TYPE_CHECKING:

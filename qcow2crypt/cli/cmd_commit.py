@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qcow2crypt.cli.failures import UsageError
 from qcow2crypt.cli.images import name_image
+from qcow2crypt.cli.manner import check_cache
 from qcow2crypt.cli.objects import read_objects
 from qcow2crypt.cli.opening import open_named
 from qcow2crypt.cli.options import (
@@ -20,7 +21,6 @@ from qcow2crypt.cli.options import (
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
 from qcow2crypt.cli.sizes import parse_size
-from qcow2crypt.cli.sources import check_cache
 from qcow2crypt.cli.terminal import Console
 
 USAGE = "qcow2crypt commit [options] FILE"

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from qcow2crypt.cli.failures import UsageError, exit_status
+from qcow2crypt.cli.manner import check_cache
 from qcow2crypt.cli.objects import read_objects
 from qcow2crypt.cli.options import (
     CHAIN_OPTIONS,
@@ -24,7 +25,7 @@ from qcow2crypt.cli.options import (
 )
 from qcow2crypt.cli.passphrases import check_streams
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
-from qcow2crypt.cli.sources import check_cache, open_source
+from qcow2crypt.cli.sources import open_source
 from qcow2crypt.cli.terminal import Console
 from qcow2crypt.errors import ComparisonError
 from qcow2crypt.units import SECTOR_SIZE, align_down

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import qcow2crypt
+from qcow2crypt.cli.convertstreams import (
+    STREAM,
+    check_input,
+    from_stdin,
+    stdin_image,
+    to_stdout,
+)
 from qcow2crypt.cli.createopts import (
     help_lines,
     read_create_options,
@@ -15,6 +21,7 @@ from qcow2crypt.cli.createopts import (
 )
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, check_encryption, check_format, name_image
+from qcow2crypt.cli.manner import MANNER_OPTIONS, read_manner
 from qcow2crypt.cli.objects import SecretObject, read_objects
 from qcow2crypt.cli.opening import Keyring, external_of, snapshot_of, told_if_cut_short
 from qcow2crypt.cli.options import (
@@ -37,7 +44,8 @@ from qcow2crypt.cli.passphrases import (
     given_passphrase,
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
-from qcow2crypt.cli.sizes import parse_number, parse_size
+from qcow2crypt.cli.resume import RESUME, check_resume, convert_resumed, telling_left_over
+from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
     OLD_ENCRYPTION,
@@ -69,12 +77,7 @@ disk as it comes.  A passphrase that no option names is asked for on the termina
 Legacy AES cannot tell a wrong passphrase: the result is then noise.  convert looks at the start
 of the disk and warns when nothing there looks like a disk.
 """
-_CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsafe")
 _SPARSE_MAX = 16 << 20
-_ONLY_FOR_FILES = (
-    *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
-    *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
-)
 OPTIONS = (
     source_format("the format of SOURCE; without it the first bytes decide"),
     Option("O", "O", metavar="FMT", about="the format of TARGET: raw (default) or qcow2"),
@@ -98,10 +101,8 @@ OPTIONS = (
     Option("n", "n", about="TARGET exists: replace its content, keep all else that it has"),
     Option("target-image-opts", name="target-image-opts", about="as --image-opts, with -n"),
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
-    Option("m", "m", metavar="N", about="how many threads work side by side, 1 to 16"),
-    Option("W", "W", about="no effect on the result: writing is in order"),
-    Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
-    Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
+    *MANNER_OPTIONS,
+    RESUME,
     Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
     Option("c", "c", about="compress clusters (qcow2, not encrypted)"),
     Option(
@@ -130,7 +131,6 @@ OPTIONS = (
     Option("F", "F", metavar="FMT", about="the format of the backing file; -B needs it"),
     HELP,
     Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
-    Option("r", "r", metavar="RATE", refused="limiting the rate"),
     Option("C", "C", refused="copying inside the storage"),
     Option("bitmaps", name="bitmaps", refused="dirty bitmaps"),
     Option("skip-broken-bitmaps", name="skip-broken-bitmaps", refused="dirty bitmaps"),
@@ -146,20 +146,38 @@ def run(arguments: Arguments, console: Console) -> int:
             console.out(line)
         return 0
     sparse_size = _sparse_size(arguments)
-    threads = _threads(arguments)
-    _check_no_effect(arguments)
+    manner = read_manner(arguments)
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
     if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
         raise CommandError("--verify is for a new target without a backing file: use 'compare'")
-    if target_text == "-":
-        return _to_stdout(source_texts, arguments, objects, console)
+    from_pipe = check_input(source_texts, target_text, arguments)
+    check_resume(arguments, streams=STREAM in (target_text, *source_texts))
+    if target_text == STREAM:
+        return to_stdout(
+            lambda stack: _open_sources(source_texts, arguments, objects, console, stack),
+            arguments,
+            manner,
+        )
     if arguments.flag("n"):
+        size = None
         target, options = _existing_target(target_text, arguments, objects, console)
     else:
-        target, options = _new_target(target_text, arguments, objects, console), LayerOptions()
+        target, size = _new_target(target_text, arguments, objects, console)
+        options = LayerOptions()
+        if size is not None and not from_pipe:
+            console.warn("-o size has no effect: the new disk is as large as the source")
+    if from_pipe:
+        return from_stdin(
+            target,
+            arguments,
+            console,
+            size=size,
+            sparse_size=sparse_size,
+            manner=manner,
+        )
     from qcow2crypt.tasks.conversion import convert_images
     from qcow2crypt.tasks.refilling import Existing
 
@@ -171,64 +189,41 @@ def run(arguments: Arguments, console: Console) -> int:
     )
 
     with ExitStack() as stack:
-        images = [
-            stack.enter_context(_source(text, arguments, objects, console)) for text in source_texts
-        ]
-        for image in images:
-            _look_at_source(image, console)
+        images = _open_sources(source_texts, arguments, objects, console, stack)
         backing = Keyring(ImageName("", ""), arguments, objects, console, only_names=True)
-        with progress(mode, "convert") as report:
-            convert_images(
-                images,
-                target.path,
-                target_format=target.format,
-                target_secret=target.secret,
-                options=target.options,
-                into_existing=arguments.flag("n"),
-                sparse_size=sparse_size,
-                progress=report,
-                compress=arguments.flag("c"),
-                backing_secret=backing,
-                existing=existing,
-                threads=threads,
-            )
+        with (
+            telling_left_over(target.path, arguments, console),
+            progress(mode, "convert") as report,
+        ):
+            if arguments.flag("resume"):
+                convert_resumed(images, target, report, sparse_size, manner)
+            else:
+                convert_images(
+                    images,
+                    target.path,
+                    target_format=target.format,
+                    target_secret=target.secret,
+                    options=target.options,
+                    into_existing=arguments.flag("n"),
+                    sparse_size=sparse_size,
+                    progress=report,
+                    compress=arguments.flag("c"),
+                    backing_secret=backing,
+                    existing=existing,
+                    manner=manner,
+                    watched=not arguments.flag("force-share"),
+                )
         if arguments.flag("verify"):
-            _verify(images, target, arguments, console)
-    return 0
-
-
-def _to_stdout(
-    texts: tuple[str, ...],
-    arguments: Arguments,
-    objects: dict[str, SecretObject],
-    console: Console,
-) -> int:
-    """The raw disk to standard output.  Raises CommandError for what has no sense there."""
-    for key in _ONLY_FOR_FILES:
-        if arguments.flag(key):
-            dashes = "-" if len(key) == 1 else "--"
-            raise CommandError(f"{dashes}{key} cannot be with standard output: it gets a raw disk")
-    if arguments.last("O") not in (None, "raw"):
-        raise CommandError(
-            "standard output gets a raw disk: another format is not written in one go. "
-            "Leave -O out, or name a file"
-        )
-    if sys.stdout is None or sys.stdout.isatty():
-        raise CommandError("a disk is not written to a terminal: redirect standard output")
-    from qcow2crypt.tasks.streaming import stream
-
-    with ExitStack() as stack:
-        images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
-        for image in images:
-            _look_at_source(image, console)
-        sys.stdout.flush()
-        with progress(progress_mode(arguments), "convert") as report:
-            stream(images, sys.stdout.fileno(), progress=report)
+            _verify(images, target, arguments, console, manner.threads)
     return 0
 
 
 def _verify(
-    images: list[Image], target: TargetImage, arguments: Arguments, console: Console
+    images: list[Image],
+    target: TargetImage,
+    arguments: Arguments,
+    console: Console,
+    threads: int | None,
 ) -> None:
     """Read the target again, as any reader would.  Raises TargetError."""
     from qcow2crypt.tasks.verification import verify
@@ -242,8 +237,21 @@ def _verify(
         ) as image,
         progress(progress_mode(arguments), "verify") as report,
     ):
-        digest = verify(images, image, progress=report, threads=_threads(arguments))
+        digest = verify(images, image, progress=report, threads=threads)
     console.out(f"verified: the target holds the disk of the source, SHA-256 {digest}")
+
+
+def _open_sources(
+    texts: tuple[str, ...],
+    arguments: Arguments,
+    objects: dict[str, SecretObject],
+    console: Console,
+    stack: ExitStack,
+) -> list[Image]:
+    images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
+    for image in images:
+        _look_at_source(image, console)
+    return images
 
 
 def _source(
@@ -251,6 +259,8 @@ def _source(
 ) -> Image:
     from qcow2crypt.image import Reading, open_layers
 
+    if text == STREAM:
+        return stdin_image()
     name = name_image(
         text,
         image_opts=arguments.flag("image-opts"),
@@ -273,8 +283,8 @@ def _source(
 
 def _new_target(
     text: str, arguments: Arguments, objects: dict[str, SecretObject], console: Console
-) -> TargetImage:
-    """A target that is to be made, from -O and -o."""
+) -> tuple[TargetImage, int | None]:
+    """A target that is to be made, from -O and -o; and the size that -o names."""
     for key in ("target-image-opts", "target-is-zero"):
         if arguments.flag(key):
             raise CommandError(f"--{key} needs -n: it is about a target that exists")
@@ -298,9 +308,8 @@ def _new_target(
         raise CommandError("-c: a raw image cannot hold compressed clusters; add -O qcow2")
     path = name_image(text, image_opts=False, given_format=None).path
     warn_if_name_misleads(path, given_format, console)
-    if wanted.size is not None:
-        console.warn("-o size has no effect: the new disk is as large as the source")
-    return new_image(path, wanted, arguments, ("target-secret",), objects=objects, console=console)
+    image = new_image(path, wanted, arguments, ("target-secret",), objects=objects, console=console)
+    return image, wanted.size
 
 
 def _existing_target(
@@ -383,17 +392,3 @@ def _sparse_size(arguments: Arguments) -> int:
     if size % 512 or size > _SPARSE_MAX:
         raise CommandError(f"-S is a multiple of 512 from 0 to {_SPARSE_MAX} bytes")
     return size
-
-
-def _threads(arguments: Arguments) -> int | None:
-    """The value of -m.  Raises CommandError."""
-    numbers = [parse_number(v, what="-m", smallest=1, largest=16) for v in arguments.all("m")]
-    return numbers[-1] if numbers else None
-
-
-def _check_no_effect(arguments: Arguments) -> None:
-    """Values of options without effect must still be ones that qemu-img takes."""
-    for key in ("t", "T"):
-        for value in arguments.all(key):
-            if value not in _CACHE_MODES:
-                raise CommandError(f"-{key} is one of {', '.join(_CACHE_MODES)}")

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, name_image
+from qcow2crypt.cli.manner import check_cache
 from qcow2crypt.cli.objects import read_objects
 from qcow2crypt.cli.opening import open_named
 from qcow2crypt.cli.options import (
@@ -22,7 +23,6 @@ from qcow2crypt.cli.options import (
     source_format,
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
-from qcow2crypt.cli.sources import check_cache
 from qcow2crypt.cli.terminal import Console, printable
 from qcow2crypt.image import names
 

@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.options import Arguments, Option
+from qcow2crypt.cli.sizes import format_size
 
 INTERVAL = 0.2
 """Seconds between two reports."""
@@ -32,14 +33,14 @@ PROGRESS_OPTIONS = (
 )
 
 
-Report: TypeAlias = Callable[[int, int], None]
-"""What the library calls: bytes done, bytes in all."""
+Report: TypeAlias = Callable[[int, "int | None"], None]
+"""What the library calls: bytes done, bytes in all, None while nobody knows how many."""
 
 
 class _Display(Protocol):
     """One way to show progress."""
 
-    def show(self, done: int, total: int, elapsed: float) -> None:
+    def show(self, done: int, total: int | None, elapsed: float) -> None:
         """Show one report.  ``elapsed`` is in seconds."""
 
     def close(self) -> None:
@@ -52,12 +53,12 @@ class JsonLines:
     def __init__(self, phase: str) -> None:
         self._phase = phase
 
-    def show(self, done: int, total: int, elapsed: float) -> None:
+    def show(self, done: int, total: int | None, elapsed: float) -> None:
         """See _Display."""
         import json
 
         rate = done / elapsed if elapsed > 0 else None
-        eta = (total - done) / rate if rate else None
+        eta = (total - done) / rate if rate and total is not None else None
         report = {
             "phase": self._phase,
             "done": done,
@@ -75,10 +76,10 @@ class JsonLines:
 class PlainLine:
     """``(12.34/100%)`` over and over on one line, as qemu-img writes it."""
 
-    def show(self, done: int, total: int, elapsed: float) -> None:
+    def show(self, done: int, total: int | None, elapsed: float) -> None:
         """See _Display."""
         del elapsed
-        sys.stderr.write(f"    ({percent(done, total):.2f}/100%)\r")
+        sys.stderr.write(f"    ({far(done, total)})\r")
         sys.stderr.flush()
 
     def close(self) -> None:
@@ -114,7 +115,7 @@ class Bar:
         self._task = self._bar.add_task(phase, total=None)
         self._bar.start()
 
-    def show(self, done: int, total: int, elapsed: float) -> None:
+    def show(self, done: int, total: int | None, elapsed: float) -> None:
         """See _Display."""
         del elapsed
         self._bar.update(self._task, completed=done, total=total)
@@ -127,6 +128,11 @@ class Bar:
 def percent(done: int, total: int) -> float:
     """How much is done; an empty disk is done at once."""
     return 100.0 * done / total if total else 100.0
+
+
+def far(done: int, total: int | None) -> str:
+    """How far the work is, in qemu-img's form; in bytes while nobody knows the end."""
+    return format_size(done) if total is None else f"{percent(done, total):.2f}/100%"
 
 
 def progress_mode(arguments: Arguments) -> str:
@@ -156,20 +162,20 @@ class _Reporter:
         self._phase = phase
         self._display: _Display | None = None
         self._start = self._shown_at = 0.0
-        self._last = (0, 0)
-        self._shown: tuple[int, int] | None = None
+        self._last: tuple[int, int | None] = (0, 0)
+        self._shown: tuple[int, int | None] | None = None
         self.asked = False
 
-    def __call__(self, done: int, total: int, /) -> None:
+    def __call__(self, done: int, total: int | None, /) -> None:
         now = time.monotonic()
         self._last = (done, total)
         if self._shown is None:
             self._start = now
-        elif now - self._shown_at < INTERVAL and done < total and not self.asked:
+        elif now - self._shown_at < INTERVAL and done != total and not self.asked:
             return
         if self.asked:
             self.asked = False
-            sys.stderr.write(f"    ({percent(done, total):.2f}/100%)\n")
+            sys.stderr.write(f"    ({far(done, total)})\n")
             sys.stderr.flush()
         self._show(now)
 

@@ -17,15 +17,6 @@ from qcow2crypt.cli.terminal import Console, printable
 if TYPE_CHECKING:
     from qcow2crypt import Image
 
-_CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsafe")
-
-
-def check_cache(arguments: Arguments, key: str) -> None:
-    """The value of -T must be one that qemu-img takes, though it has no effect here."""
-    for value in arguments.all(key):
-        if value not in _CACHE_MODES:
-            raise CommandError(f"-{key} is one of {', '.join(_CACHE_MODES)}")
-
 
 def open_source(
     text: str,

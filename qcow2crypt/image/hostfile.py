@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, NoReturn, TypeAlias
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError, TargetError
@@ -27,9 +28,19 @@ from qcow2crypt.image.filecalls import (
     truncate_object,
     why_not_open,
 )
+from qcow2crypt.pagecache import CacheDropper
 from qcow2crypt.units import ReadBuffer, WriteBuffer
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A descriptor of a file or a device, open for reading, that stays its owner's."""
+
+    number: int
+    name: str
+
 
 _GAP_MAX = 4096
 """So much between two parts is read with them."""
@@ -69,7 +80,7 @@ class HostFile:
     it refuses only to open for writing, TargetError when it refuses to write.
     """
 
-    def __init__(self, source: Source, *, writable: bool = False) -> None:
+    def __init__(self, source: Source | Lent, *, writable: bool = False) -> None:
         self.writable = writable
         self._lock = threading.Lock()
         self._descriptor: _Descriptor | None = None
@@ -77,11 +88,21 @@ class HostFile:
         self._owns_file = False
         self._identity: tuple[int, int] | None = None
         self._locked: frozenset[int] = frozenset()
+        self._is_lent = False
+        self._dropper: CacheDropper | None = None
         if isinstance(source, (str, os.PathLike)):
             self.name = os.fspath(source)
             if not isinstance(self.name, str):
                 raise ArgumentError("an image is named by a str or PathLike[str]")
             self._open_path(self.name)
+        elif isinstance(source, Lent):
+            self.name = source.name
+            self._is_lent = True
+            try:
+                copy = os.dup(source.number)
+            except OSError as error:
+                raise SourceError(f"cannot read {source.name}: {error.strerror}") from error
+            self._use(copy, source.name)
         elif hasattr(source, "seek") and hasattr(source, "read"):
             name = getattr(source, "name", None)
             self.name = name if isinstance(name, str) else f"<{type(source).__name__}>"
@@ -109,6 +130,9 @@ class HostFile:
             raise SourceError(f"cannot open '{path}': {why_not_open(error)}") from error
         except ValueError as error:  # a NUL character, or one that file names cannot have
             raise SourceError(f"cannot open {path!r}: {error}") from error
+        self._use(fd, path)
+
+    def _use(self, fd: int, path: str) -> None:
         try:
             status = os.fstat(fd)
             mode = status.st_mode
@@ -158,6 +182,11 @@ class HostFile:
         blocks = getattr(os.fstat(descriptor.number), "st_blocks", None)
         return self.size if blocks is None else int(blocks) * 512
 
+    def leave_cache(self) -> None:
+        """From now on what is read leaves the page cache of the operating system."""
+        if self._descriptor is not None and self._dropper is None:
+            self._dropper = CacheDropper(self._descriptor.number)
+
     def identity(self) -> tuple[int, int] | None:
         """Device and inode: the same file, whatever its name.  None when there is none below."""
         return self._identity
@@ -196,6 +225,8 @@ class HostFile:
             if count <= 0:
                 break
             done += count
+        if self._dropper is not None:
+            self._dropper.touched(offset, done)
         if done < length:
             view[done:] = bytes(length - done)
 
@@ -226,6 +257,8 @@ class HostFile:
             try:
                 wanted = sum(view.nbytes for view in group)
                 if os.preadv(descriptor.number, group, start) == wanted:
+                    if self._dropper is not None:
+                        self._dropper.touched(start, wanted)
                     return
             except OSError:  # told with its offset below
                 pass
@@ -351,8 +384,11 @@ class HostFile:
     def close(self) -> None:
         """Close a file that was opened by path.  May be called again.  Does not sync."""
         with self._lock:
-            # The locks go with the descriptor, but stay on a file object that others keep open.
-            self._descriptor = None
+            # The locks go with the descriptor, but stay on what others keep open.
+            descriptor, self._descriptor = self._descriptor, None
+            if self._is_lent and self._locked and descriptor is not None:
+                with contextlib.suppress(OSError):
+                    locks.release(descriptor.number, self._locked)
             file, self._file = self._file, None
             if file is None:
                 return

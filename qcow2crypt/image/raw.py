@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
-from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.hostfile import HostFile, Lent
 from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.probe import probe_bytes
-from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.output import Output
+from qcow2crypt.targetdevice import TargetDevice
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
@@ -160,21 +161,45 @@ class RawImage(Image):
             self._file.close()
 
 
-class RawWriter:
-    """A new raw image: what is not written stays a hole."""
+def raw_from_descriptor(number: int, name: str) -> RawImage:
+    """A raw disk in a file or a device that is open for reading, and stays open.  It is locked.
 
-    def __init__(self, target: TargetFile, size: int) -> None:
+    Raises SourceError, ImageLockedError.
+    """
+    file = HostFile(Lent(number, name))
+    try:
+        file.lock(writing=False)
+    except BaseException:
+        file.close()
+        raise
+    return RawImage(file)
+
+
+class RawWriter:
+    """A new raw image: what is not written stays a hole, or becomes zeros on a device."""
+
+    def __init__(self, target: Output, size: int) -> None:
         self._target = target
+        self._device = target if isinstance(target, TargetDevice) else None
+        self._end = 0
         self.size = align_up(size, SECTOR_SIZE)
+        if self._device is not None:
+            self._device.need(self.size)
+
+    def grow(self, size: int) -> None:
+        """The disk has at least ``size`` bytes."""
+        self.size = max(self.size, align_up(size, SECTOR_SIZE))
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
-        """Store guest bytes."""
+        """Store guest bytes, behind all that was written before."""
+        self._clear(offset, memoryview(data).nbytes)
         self._target.pwrite(data, offset)
 
     def place(self, runs: Sequence[Run]) -> Placed:
         """Every byte has its place already."""
         placed = Placed([], [], [])
         for offset, at, length in runs:
+            self._clear(offset, length)
             placed.add_part(offset, at, length)
         return placed
 
@@ -186,6 +211,13 @@ class RawWriter:
     def write_zeroes(self, offset: GuestOffset, length: int) -> None:
         """Leave a hole."""
 
+    def _clear(self, offset: int, length: int) -> None:
+        """What lies between two writes shall be zeros: a device has something there."""
+        if self._device is not None:
+            self._device.write_zeros(self._end, offset - self._end)
+            self._end = offset + length
+
     def finish(self) -> None:
         """Give the file its full length."""
+        self._clear(self.size, 0)
         self._target.truncate(self.size)

@@ -11,16 +11,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from qcow2crypt.errors import ComparisonError, MappingError, Qcow2CryptError
+from qcow2crypt.errors import ArgumentError, ComparisonError, MappingError, Qcow2CryptError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
 from qcow2crypt.image.qcow1.reader import Qcow1Image
 from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.tasks.pipeline import THREADS_MAX, Turn, default_threads, in_turn
 from qcow2crypt.units import GuestOffset, align_up
 
 Progress: TypeAlias = Callable[[int, int], None]
+_Pair: TypeAlias = "tuple[Image | None, Image | None]"
+"""The images to read; None in place of one stands for zeros."""
+_Piece: TypeAlias = "tuple[int, int, _Pair]"
+"""Guest offset, length, and what to compare there."""
 
 _PIECE = 2 << 20
+_PIECES_MAX = 256
 _SLICE_BYTES = 65536
 """QEMU looks at so much of an L2 table at once; an extent that it reports ends there."""
 
@@ -53,39 +59,115 @@ class Comparison:
         return self.first_difference is None and self.allocation_difference is None
 
 
+class _FoundError(Exception):
+    """The comparison is over: what it found."""
+
+    def __init__(self, found: Comparison) -> None:
+        self.found = found
+        super().__init__()
+
+
 def compare(
-    first: Image, second: Image, *, strict: bool = False, progress: Progress | None = None
+    first: Image,
+    second: Image,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> Comparison:
     """Compare two open images.  They stay open.
 
     ``progress`` is called with guest bytes done and in all.  Stops at the first difference.
-    Raises ComparisonError, which names the image that cannot be read, and where.
+    ``threads`` of 1 to 16 read side by side, None: one for each processor, at most 4; what is found
+    is the same.  Raises ComparisonError, which names the image that cannot be read, and where;
+    ArgumentError.
     """
+    if threads is not None and not 1 <= threads <= THREADS_MAX:
+        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
     sizes = (first.size, second.size)
     if strict and sizes[0] != sizes[1]:
         return Comparison(sizes, strict=True)
-    common, total = min(sizes), max(sizes)
 
     def tell(done: int) -> None:
         if progress:
-            progress(done, total)
+            progress(done, max(sizes))
+
+    def found(offset: int) -> Comparison:
+        return Comparison(sizes, GuestOffset(offset), strict=strict)
 
     tell(0)
+    pieces = _pieces(first, second, strict=strict)
+    try:
+        in_turn(_gathered(pieces), lambda: _Comparer(found).do, tell, threads or default_threads())
+    except _FoundError as error:
+        return error.found
+    tell(max(sizes))
+    return Comparison(sizes, strict=strict)
+
+
+def _pieces(first: Image, second: Image, *, strict: bool) -> Iterator[_Piece]:
+    """What is to be compared, in guest order.  _FoundError tells a difference of the tables."""
+    sizes = (first.size, second.size)
+    common, total = min(sizes), max(sizes)
     for offset, length, extents in _shared_extents(first, second, common):
         if strict and _status(first, extents[0], offset) != _status(second, extents[1], offset):
-            return Comparison(sizes, allocation_difference=offset, strict=True)
-        pair = (_reader(first, extents[0]), _reader(second, extents[1]))
-        found = _first_difference(pair, offset, length, tell)
-        if found is not None:
-            return Comparison(sizes, found, strict=strict)
+            raise _FoundError(Comparison(sizes, allocation_difference=offset, strict=True))
+        yield from _cut(offset, length, (_reader(first, extents[0]), _reader(second, extents[1])))
     longer = first if sizes[0] > sizes[1] else second
     for extent in _extents(longer, common, total):
-        pair = (_reader(longer, extent), None)
-        found = _first_difference(pair, extent.guest_offset, extent.length, tell)
-        if found is not None:
-            return Comparison(sizes, found, strict=strict)
-    tell(total)
-    return Comparison(sizes, strict=strict)
+        yield from _cut(extent.guest_offset, extent.length, (_reader(longer, extent), None))
+
+
+def _cut(offset: int, length: int, pair: _Pair) -> Iterator[_Piece]:
+    if pair == (None, None):
+        yield offset, length, pair
+        return
+    for start in range(offset, offset + length, _PIECE):
+        yield start, min(_PIECE, offset + length - start), pair
+
+
+def _gathered(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
+    """Small pieces together.  What ends them early comes after those before it."""
+    waiting: list[_Piece] = []
+    size = 0
+    failure: Exception | None = None
+    try:
+        for piece in pieces:
+            to_read = 0 if piece[2] == (None, None) else piece[1]
+            if waiting and (size + to_read > _PIECE or len(waiting) >= _PIECES_MAX):
+                yield waiting
+                waiting, size = [], 0
+            waiting.append(piece)
+            size += to_read
+    except Exception as error:  # noqa: BLE001 - raised again below
+        failure = error
+    if waiting:
+        yield waiting
+    if failure is not None:
+        raise failure
+
+
+class _Comparer:
+    """Compares pieces in one thread, with two buffers that are used again and again."""
+
+    def __init__(self, found: Callable[[int], Comparison]) -> None:
+        self._found = found
+        self._buffers = (bytearray(), bytearray())
+
+    def do(self, pieces: list[_Piece], turn: Turn) -> int:
+        """Give where the pieces end.  Raises _FoundError, ComparisonError."""
+        del turn  # which of several findings counts, the order of the jobs decides
+        end = 0
+        for offset, length, pair in pieces:
+            end = offset + length
+            if pair != (None, None):
+                one, other = (
+                    _read(image, buffer, offset, length)
+                    for image, buffer in zip(pair, self._buffers, strict=True)
+                )
+                if one != other:
+                    raise _FoundError(self._found(offset + _first_different(one, other)))
+        return end
 
 
 def _reader(image: Image, extent: Extent) -> Image | None:
@@ -122,29 +204,6 @@ def _extents(image: Image, start: int, end: int) -> Iterator[Extent]:
             yield from image.extents(position, error.guest_offset - position)
         where = max(position, error.guest_offset)
         raise ComparisonError(image.name, where, str(error), in_tables=True) from error
-
-
-def _first_difference(
-    pair: tuple[Image | None, Image | None],
-    start: GuestOffset,
-    length: int,
-    tell: Callable[[int], None],
-) -> GuestOffset | None:
-    """The first byte of a range that differs.  None in place of an image stands for zeros."""
-    end = start + length
-    if pair == (None, None):
-        tell(end)
-        return None
-    buffers = (bytearray(), bytearray())
-    for offset in range(start, end, _PIECE):
-        count = min(_PIECE, end - offset)
-        one, other = (
-            _read(image, buffer, offset, count) for image, buffer in zip(pair, buffers, strict=True)
-        )
-        if one != other:
-            return GuestOffset(offset + _first_different(one, other))
-        tell(offset + count)
-    return None
 
 
 def _read(image: Image | None, buffer: bytearray, offset: int, length: int) -> bytes | bytearray:

@@ -11,9 +11,9 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from qcow2crypt.errors import ArgumentError
+from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import Source
@@ -21,12 +21,16 @@ from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
+from qcow2crypt.output import Output
+from qcow2crypt.pagecache import CacheMode, is_uncached
 from qcow2crypt.secret import Secret
+from qcow2crypt.targetdevice import open_target
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
-from qcow2crypt.tasks.pipeline import THREADS_MAX
-from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
+from qcow2crypt.tasks.manner import USUAL, Manner
+from qcow2crypt.tasks.refilling import Existing, refill
+from qcow2crypt.tasks.sourcefiles import Watch, layers_of, leave_cache, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -63,6 +67,9 @@ def convert(
     raw_zeros: RawZeros = "decrypt",
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
+    rate_limit: int | None = None,
+    target_cache: CacheMode = "writeback",
+    source_cache: CacheMode = "writeback",
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -70,9 +77,9 @@ def convert(
     ``encryption="aes"``); ``secrets``, ``snapshot``, ``external``, ``force_share``, ``raw_zeros``
     and ``wrong_iv`` are those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes
     or more are not stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is
-    called with guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side,
-    None: one for each processor, at most 4; the result is the same.  The source is only read.  The
-    target appears whole or not at all, and must not be a file of the source.
+    called with guest bytes done and in all.  ``threads``, ``rate_limit`` and the
+    two caches say how it is done, see ``Manner``; the result is the same.  The source is only read.
+    The target appears whole or not at all, and must not be a file of the source.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -110,7 +117,8 @@ def convert(
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
             existing=Existing(external=external),
-            threads=threads,
+            watched=not force_share,
+            manner=Manner(threads, rate_limit, target_cache, source_cache),
         )
 
 
@@ -128,26 +136,28 @@ def convert_images(
     compress: bool = False,
     backing_secret: LayerSecret | None = None,
     existing: Existing | None = None,
-    threads: int | None = None,
+    manner: Manner = USUAL,
+    watched: bool = True,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
     ``backing_secret`` gives passphrases for backing files of the target, ``existing`` tells more
-    of a target that exists.
+    of a target that exists.  ``watched``: a source that is changed meanwhile is an error.
     """
     if sparse_size < 0 or sparse_size % SECTOR_SIZE:
         raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
     if into_existing and options is not None:
         raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
-    if threads is not None and not 1 <= threads <= THREADS_MAX:
-        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
-    filler = Filler(sparse_size, progress, size, threads)
+    if is_uncached(manner.source_cache):
+        leave_cache(images)
+    watch = Watch(images)
+    filler = Filler(sparse_size, progress, size, manner)
     with ExitStack() as stack:
-        file = stack.enter_context(TargetFile(target))
+        file = stack.enter_context(open_target(target, cache=manner.target_cache))
         for image in images:
             refuse_source(image, file)
-        if into_existing:
+        if into_existing and _is_replaced(file, target_format):
             given = existing or Existing()
             secret_for = backing_secret or secrets_by_layer(None, None)
             what = replace(given, format=target_format, secret=target_secret, compress=compress)
@@ -175,8 +185,22 @@ def convert_images(
             else:
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
+        if watched:
+            watch.check()
         file.commit()
     return ConvertResult(size, filler.stored)
+
+
+def _is_replaced(file: Output, target_format: TargetFormat) -> TypeGuard[TargetFile]:
+    """Whether a target that exists is replaced; a raw device is written in place anyway."""
+    if isinstance(file, TargetFile):
+        return True
+    if target_format != "raw":
+        raise UnsupportedFeatureError(
+            f"writing into the {target_format} image on a device",
+            f"'{file.name}'; without -n (into_existing) a new image is made there",
+        )
+    return False
 
 
 def _backing(

@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.image.base import Image
-from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.output import Output
+from qcow2crypt.targetdevice import open_target
 from qcow2crypt.tasks.creation import Target, TargetFormat, disk_writer
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_up
 
@@ -40,7 +41,7 @@ def copy_range(
         raise ArgumentError(
             f"guest range {start} to {end} is not inside the disk of {source.size} bytes"
         )
-    with TargetFile(target) as file:
+    with open_target(target) as file:
         _refuse_source(source, file)
         size = end - start
         writer = disk_writer(file, size, target_format, None, secret=None, engine=None)
@@ -56,7 +57,7 @@ def copy_range(
             progress(size, size)
 
 
-def _refuse_source(source: Image, file: TargetFile) -> None:
+def _refuse_source(source: Image, file: Output) -> None:
     """Raise TargetError if the target is the source, or a file under it."""
     identity = file.identity()
     layer: Image | None = source

@@ -13,8 +13,9 @@ from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.rawoptions import RawOptions
+from qcow2crypt.output import Output
 from qcow2crypt.secret import Secret, passphrase_bytes
-from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.targetdevice import TargetDevice, open_target
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ class DiskWriter(Protocol):
 
     def finish(self) -> None:
         """Write what is left."""
+
+
+class NewDiskWriter(DiskWriter, Protocol):
+    """A writer of a new image, whose disk may turn out to be larger than was said."""
+
+    def grow(self, size: int) -> None:
+        """The disk has at least ``size`` bytes.  Called in turn, before what lies behind."""
 
 
 @runtime_checkable
@@ -82,7 +90,7 @@ def create(
         raise ArgumentError("a new image needs a size, or a backing file that is opened for it")
     if not 0 <= size <= _SIZE_MAX:
         raise ArgumentError(f"an image size is 0 to {_SIZE_MAX} bytes, not {size}")
-    with TargetFile(target) as file:
+    with open_target(target) as file:
         disk_writer(file, size, format, options, secret=secret, engine=engine).finish()
         file.commit()
 
@@ -108,7 +116,7 @@ def backing_size(
 
 
 def disk_writer(
-    file: TargetFile,
+    file: Output,
     size: int,
     target_format: TargetFormat,
     options: TargetOptions,
@@ -118,7 +126,7 @@ def disk_writer(
     backing: Backing | None = None,
     compress: bool = False,
     keep_zeros: bool = False,
-) -> DiskWriter:
+) -> NewDiskWriter:
     """The writer for a new image in ``file``.
 
     ``backing`` is the disk of the backing file that the options name: it is needed when data is
@@ -158,7 +166,7 @@ def disk_writer(
 
 
 def _qcow2_writer(
-    file: TargetFile,
+    file: Output,
     size: int,
     options: Qcow2Options,
     backing: Backing | None,
@@ -184,6 +192,11 @@ def _qcow2_writer(
             if os.path.realpath(backing_path) == os.path.realpath(data_path):
                 raise ArgumentError(f"the backing file cannot be the data file: '{data_path}'")
         data = file.with_companion(data_path)
+    if isinstance(file, TargetDevice):
+        if options.preallocates:
+            raise ArgumentError("a device has its space already: leave preallocation out")
+        # The old header goes first: what is cut short is no image.
+        file.write_zeros(0, min(file.size, options.cluster_size))
     return Qcow2Writer(file, size, options, cipher, data_target=data, backing=backing)
 
 

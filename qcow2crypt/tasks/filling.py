@@ -10,15 +10,16 @@ import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.placed import Run
 from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.tasks.creation import DiskWriter, PlacingWriter
-from qcow2crypt.tasks.pipeline import Turn, default_threads, in_turn
+from qcow2crypt.tasks.creation import DiskWriter
+from qcow2crypt.tasks.manner import USUAL, Manner
+from qcow2crypt.tasks.pipeline import Turn, in_turn
+from qcow2crypt.tasks.storing import Storer
 from qcow2crypt.units import GuestOffset, align_down
-from qcow2crypt.zeros import data_runs
 
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -27,11 +28,21 @@ _PIECE = 2 << 20
 _PIECES_MAX = 256
 
 
+class Journaling(Protocol):
+    """Who writes down what was stored."""
+
+    def note(self, end: int, runs: Sequence[Run]) -> None:
+        """These runs are going to be stored; they and zeros are all before ``end``.  In turn."""
+
+    def done(self, end: int) -> None:
+        """All before ``end`` is stored."""
+
+
 class Filler:
     """One copying job: what is the same for every range that it copies.
 
     ``sparse_size`` in bytes, 0 to store all; ``stored`` counts the guest bytes that were written.
-    ``threads`` read and write side by side; None: as many as there are processors, up to four.
+    ``manner`` says how it is done.
     """
 
     def __init__(
@@ -39,13 +50,21 @@ class Filler:
         sparse_size: int,
         progress: Progress | None,
         total: int,
-        threads: int | None = None,
+        manner: Manner = USUAL,
     ) -> None:
         self.sparse_size = sparse_size
         self._progress = progress
         self.total = total
-        self.threads = threads or default_threads()
+        self.manner = manner
+        self._limit = manner.limit()
+        self.journal: Journaling | None = None
         self.stored = 0
+
+    def note_stored(self, count: int) -> None:
+        """So many guest bytes are going to be stored: in turn; waits if there is a limit."""
+        if self._limit is not None:
+            self._limit.take(count)
+        self.stored += count
 
     def copy(self, image: Image, writer: DiskWriter, start: int = 0, *, to: int = 0) -> None:
         """Copy ``image`` from ``start`` to its end; its first byte goes to guest offset ``to``."""
@@ -54,14 +73,16 @@ class Filler:
             gathered(self._pieces(image, start)),
             lambda: Copier(self, image, writer, to).do,
             lambda done: self.tell(to + done),
-            self.threads,
+            self.manner.workers(),
+            give_up=None if self._limit is None else self._limit.give_up,
         )
 
-    def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
-        """Copy several images, one behind the other."""
+    def copy_all(self, images: Sequence[Image], writer: DiskWriter, start: int = 0) -> None:
+        """Copy several images, one behind the other; what is before ``start`` is done already."""
         end = 0
         for image in images:
-            self.copy(image, writer, to=end)
+            if start < end + image.size or not start:
+                self.copy(image, writer, max(0, start - end), to=end)
             end += image.size
 
     def copy_changes(self, image: Image, writer: DiskWriter, backing: Image, unit: int) -> None:
@@ -110,8 +131,8 @@ class Filler:
         for action, first, end in changes.runs():
             position = GuestOffset(start + first)
             if action == "data":
+                self.note_stored(end - first)
                 writer.write(position, memoryview(changes.new)[first:end])
-                self.stored += end - first
             elif action == "zeros":
                 writer.write_zeroes(position, end - first)
 
@@ -127,6 +148,8 @@ class Filler:
 
     def tell(self, done: int) -> None:
         """Report how far the work is."""
+        if self.journal is not None:
+            self.journal.done(done)
         if self._progress:
             self._progress(done, self.total)
 
@@ -137,8 +160,7 @@ class Copier:
     def __init__(self, filler: Filler, image: Image, writer: DiskWriter, to: int) -> None:
         self._filler = filler
         self._image = image
-        self._writer = writer
-        self._placing = writer if isinstance(writer, PlacingWriter) else None
+        self._storer = Storer(writer, filler.sparse_size)
         self._to = to
         self._buffer = bytearray()
 
@@ -154,25 +176,20 @@ class Copier:
     def _copy(self, batch: Batch, view: memoryview, turn: Turn) -> None:
         for offset, at, length in batch.ranges():
             self._image.preadinto(view[at : at + length], offset)
-        runs: list[Run] = []
+        pieces = []
         at = 0
         for offset, length in batch.pieces:
-            target = GuestOffset(self._to + offset)
-            for first, end in data_runs(view[at : at + length], target, self._filler.sparse_size):
-                runs.append((GuestOffset(target + first), at + first, end - first))
+            pieces.append((GuestOffset(self._to + offset), at, length))
             at += length
+        runs = self._storer.runs(pieces, view)
         if not runs:
             return
-        placing = self._placing
         with turn:
-            self._filler.stored += sum(length for _, _, length in runs)
-            if placing is not None:
-                placed = placing.place(runs)
-            else:
-                for target, at, length in runs:
-                    self._writer.write(target, view[at : at + length])
-        if placing is not None:
-            placing.put(placed, view)
+            self._filler.note_stored(sum(length for _, _, length in runs))
+            if self._filler.journal is not None:
+                self._filler.journal.note(self._to + batch.end, runs)
+            placed = self._storer.decide(runs, view)
+        self._storer.put(placed, view)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,27 +41,40 @@ def in_turn(
     make_worker: Callable[[], Worker[Job]],
     tell: Callable[[int], None],
     threads: int,
+    *,
+    give_up: Callable[[], None] | None = None,
 ) -> None:
     """Do all jobs.  ``make_worker`` is called once for each thread, for buffers of its own.
 
     ``tell`` is called in this thread, in the order of the jobs, when one and all before it are
-    done.  Of the errors of several jobs that of the first is raised, unchanged.  When this
-    returns or raises, no thread is left.
+    done.  ``give_up`` is called with several threads when no more jobs are wanted: one of
+    them may still wait for the next job, and should wait no longer.  Of the errors of several
+    jobs that of the first is raised, unchanged.  When this returns or raises, no thread is left.
     """
     if threads == 1:
         worker = make_worker()
         for job in jobs:
             tell(worker(job, nullcontext()))
     else:
-        _Line(iter(jobs), make_worker).run(threads, tell)
+        _Line(iter(jobs), make_worker, give_up or _nothing).run(threads, tell)
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 class _Line:
     """The jobs of one call, and how far they are."""
 
-    def __init__(self, jobs: Iterator[Job], make_worker: Callable[[], Worker[Job]]) -> None:
+    def __init__(
+        self,
+        jobs: Iterator[Job],
+        make_worker: Callable[[], Worker[Job]],
+        give_up: Callable[[], None],
+    ) -> None:
         self._jobs = jobs
         self._make_worker = make_worker
+        self._give_up = give_up
         self._taking = threading.Lock()
         self._changed = threading.Condition()
         self._taken = 0
@@ -86,6 +99,7 @@ class _Line:
             with self._changed:
                 self._stopped = True
                 self._changed.notify_all()
+            self._give_up()
             for thread in started:
                 thread.join()
         if self._error is not None:
@@ -144,6 +158,7 @@ class _Line:
             if self._failed is None or number < self._failed:
                 self._failed, self._error = number, error
             self._changed.notify_all()
+        self._give_up()
 
     def wait_for(self, number: int) -> None:
         """Wait until all jobs before this one have passed the turn."""

@@ -9,7 +9,7 @@ What qemu-img does with zeros is kept: they are written, and their clusters are 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +30,7 @@ from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
+from qcow2crypt.tasks.sourcefiles import layers_of, refuse_source
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
 if TYPE_CHECKING:
@@ -95,29 +96,6 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
             _write_anew(job, options, used)
         else:
             _change_copy(job, existing, secret)
-
-
-def layers_of(image: Image | None) -> Iterator[Image]:
-    """The image and all that is under it."""
-    while image is not None:
-        yield image
-        image = image.backing
-
-
-def refuse_source(image: Image, file: TargetFile) -> None:
-    """No file that is read may be replaced.  Raises TargetError."""
-    identity = file.identity()
-    if identity is None:
-        return
-    for layer in layers_of(image):
-        if layer.identity() == identity:
-            what = "source and target are" if layer is image else "backing file and target are"
-            raise TargetError(f"{what} the same file: '{file.name}'. Give the target another name")
-        if isinstance(layer, Qcow2Image) and layer.data_file.identity() == identity:
-            raise TargetError(
-                f"the target '{file.name}' is the data file of '{layer.name}'. Give the target "
-                "another name"
-            )
 
 
 def _open(file: TargetFile, what: Existing, secret: Secret) -> Image:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.base import Image
 from qcow2crypt.tasks.filling import Filler, Progress
+from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.units import GuestOffset, ReadBuffer
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -22,6 +24,7 @@ def stream(
     descriptor: int,
     *,
     progress: Progress | None = None,
+    manner: Manner = USUAL,
 ) -> int:
     """Write the disks of ``images``, one behind the other, to ``descriptor``, which stays open.
 
@@ -32,7 +35,8 @@ def stream(
     size = sum(image.size for image in images)
     writer = _StreamWriter(descriptor, size)
     # All in this thread: a signal must end a write to a pipe that nobody reads.
-    Filler(DEFAULT_SPARSE_SIZE, progress, size, 1).copy_all(images, writer)
+    alone = replace(manner, threads=1)
+    Filler(DEFAULT_SPARSE_SIZE, progress, size, alone).copy_all(images, writer)
     writer.finish()
     return size
 

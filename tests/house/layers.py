@@ -34,7 +34,10 @@ LAYERS = (
     Layer("helpers", ("secret", "zeros"), ("words",)),
     Layer(
         "files",
-        ("image.hostfile", "image.filecalls", "image.locks", "targetfile", "filecopy"),
+        (
+            *("image.hostfile", "image.filecalls", "image.locks"),
+            *("output", "targetfile", "targetdevice", "filecopy", "pagecache"),
+        ),
         ("words",),
     ),
     # Pure: bytes in, value out.  No file, no key.

@@ -195,8 +195,8 @@ class TestWhatIsNoTarget:
         os.mkfifo(tmp_path / "pipe")
         for path, says in (
             (tmp_path, "it is a directory"),
-            (tmp_path / "pipe", "it is not a regular file"),
-            (Path("/dev/null"), "Devices and pipes are not supported as a target yet"),
+            (tmp_path / "pipe", "it is a pipe"),
+            (Path("/dev/null"), "it is a character device"),
             (tmp_path / "no" / "folder", "cannot create .*No such file or directory"),
             (Path("/dev/null/x"), "Not a directory"),
             (tmp_path / ("x" * 300), "File name too long"),

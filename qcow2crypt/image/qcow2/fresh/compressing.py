@@ -62,6 +62,10 @@ class CompressingWriter:
         self._clusters: dict[int, bytearray] = {}
         """Guest offset to content: clusters that wait to be compressed; the last may be open."""
 
+    def grow(self, size: int) -> None:
+        """See ``Qcow2Writer.grow``."""
+        self._writer.grow(size)
+
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes: whole sectors, behind all that was written before."""
         view = memoryview(data).cast("B")

@@ -100,20 +100,12 @@ class Qcow2Writer:
         self._cluster_size = cluster_size
         self.size = align_up(size, SECTOR_SIZE)
         self._l2 = FreshL2(cluster_size, extended=options.extended_l2)
-        coverage = cluster_size * self._l2.entries
-        l1_size = div_up(self.size, coverage)
-        if l1_size * ENTRY_SIZE > hdr.L1_BYTES_MAX:
-            largest = hdr.L1_BYTES_MAX // ENTRY_SIZE * coverage
-            raise ArgumentError(
-                f"a disk of {self.size} bytes is too large for clusters of {cluster_size} bytes: "
-                f"the limit is {largest}; use larger clusters"
-            )
-        self._l1 = array("Q", bytes(l1_size * ENTRY_SIZE))
+        self._l1 = array("Q", bytes(self._l1_entries(self.size) * ENTRY_SIZE))
         self._allocator = Allocator(cluster_size, options.refcount_order)
         # Names that do not fit shall be told before anything is written.
         fresh_header(options, self.size, self._header_places(0))
-        l1_clusters = div_up(l1_size * ENTRY_SIZE, cluster_size)
-        self._l1_first = self._allocator.allocate(l1_clusters) if l1_clusters else 0
+        self._l1_clusters = div_up(len(self._l1) * ENTRY_SIZE, cluster_size)
+        self._l1_first = self._allocator.allocate(self._l1_clusters) if self._l1_clusters else 0
         self._scratch = bytearray()
         self._end = 0
         self._data_end = self.size
@@ -137,6 +129,32 @@ class Qcow2Writer:
         self._fills = bool(self._plan and cipher is not None and options.version == 2)
         # Opening the new file again, as qemu-img does, restarts the search.
         self._allocator.restart()
+
+    def grow(self, size: int) -> None:
+        """The disk has at least ``size`` bytes: for a source whose end nobody knows before.
+
+        The file is as if that had been known, while the L1 table takes no more clusters; a longer
+        one is written behind the data.  Not with preallocation.  Raises ArgumentError.
+        """
+        size = align_up(size, SECTOR_SIZE)
+        if size <= self.size:
+            return
+        if self._plan is not None:
+            raise ArgumentError("a disk that is preallocated must have its size from the beginning")
+        self._l1.frombytes(bytes((self._l1_entries(size) - len(self._l1)) * ENTRY_SIZE))
+        self._data_end = max(self._data_end, size)
+        self.size = size
+
+    def _l1_entries(self, size: int) -> int:
+        """How many entries the L1 table has for a disk of ``size`` bytes."""
+        coverage = self._cluster_size * self._l2.entries
+        if div_up(size, coverage) * ENTRY_SIZE > hdr.L1_BYTES_MAX:
+            largest = hdr.L1_BYTES_MAX // ENTRY_SIZE * coverage
+            raise ArgumentError(
+                f"a disk of {size} bytes is too large for clusters of {self._cluster_size} bytes: "
+                f"the limit is {largest}; use larger clusters"
+            )
+        return div_up(size, coverage)
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes: whole sectors, behind all that was written before.
@@ -222,6 +240,12 @@ class Qcow2Writer:
             self._write(packed, host)
         target, size = self._target, self._cluster_size
         allocator = self._allocator
+        l1_clusters = div_up(len(self._l1) * ENTRY_SIZE, size)
+        if l1_clusters > self._l1_clusters:  # it has grown out of its place
+            moved = allocator.allocate(l1_clusters)
+            if self._l1_clusters:
+                allocator.free(self._l1_first, self._l1_clusters)
+            self._l1_first = moved
         if self._compressed:
             self._end = align_up(self._end, SECTOR_SIZE)
         for place, blocks in allocator.retired:

@@ -1,0 +1,74 @@
+"""Keep a long copy out of the page cache of the operating system, behind the work.
+
+Knows a descriptor and ranges of it.  Follows posix_fadvise(2), "POSIX_FADV_DONTNEED": bytes that
+are not on the disk yet begin their way there, those that are leave the cache.  So a range is named
+twice: when it was written, and some time later.  Where there is no such call nothing happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections import deque
+from typing import Literal, TypeAlias
+
+CacheMode: TypeAlias = Literal["none", "writeback", "writethrough", "directsync", "unsafe"]
+CACHE_MODES: tuple[CacheMode, ...] = (
+    "none",
+    "writeback",
+    "writethrough",
+    "directsync",
+    "unsafe",
+)
+"""The words of QEMU for how a file is cached."""
+
+_WINDOW = 8 << 20
+_ON_THE_WAY = 8
+"""So many windows may be on their way to the disk."""
+
+
+def is_uncached(mode: CacheMode) -> bool:
+    """Whether a file that is used in this way shall leave the page cache alone."""
+    return mode in ("none", "directsync")
+
+
+class CacheDropper:
+    """Drops what was written to ``descriptor``, or read from it.  Threads may share it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._first = self._end = 0
+        self._touched = 0
+        self._waiting: deque[tuple[int, int]] = deque()
+
+    def touched(self, offset: int, length: int) -> None:
+        """A range was written or read.  Now and then this lets go of some."""
+        with self._lock:
+            if not self._touched:
+                self._first, self._end = offset, offset
+            self._first = min(self._first, offset)
+            self._end = max(self._end, offset + length)
+            self._touched += length
+            if self._touched < _WINDOW:
+                return
+            window = (self._first, self._end - self._first)
+            self._touched = 0
+            self._waiting.append(window)
+            ranges = [window]
+            if len(self._waiting) > _ON_THE_WAY:
+                ranges.append(self._waiting.popleft())
+        for first, size in ranges:
+            _drop(self._descriptor, first, size)
+
+    def finish(self) -> None:
+        """Let go of all; what was written must be on the disk by now."""
+        _drop(self._descriptor, 0, 0)
+
+
+def _drop(descriptor: int, offset: int, length: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,90 @@
+"""The files under the images that a task reads: which they are, and whether they stay the same."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from qcow2crypt.errors import SourceError, TargetError
+from qcow2crypt.image.base import Image
+from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow1.reader import Qcow1Image
+from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
+from qcow2crypt.image.raw import RawImage
+from qcow2crypt.output import Output
+
+Stamp: TypeAlias = "tuple[str, int, int, int, int | None] | None"
+"""Name, device, inode, size, and the time of the last change in nanoseconds: None for a device.
+None in place of all for a file object: nothing is known of it."""
+
+
+def layers_of(image: Image | None) -> Iterator[Image]:
+    """The image and all that is under it."""
+    while image is not None:
+        yield image
+        image = image.backing
+
+
+def files_of(images: Sequence[Image]) -> Iterator[HostFile]:
+    """Every file that is read for the guest disks of ``images``."""
+    for layer in itertools.chain.from_iterable(map(layers_of, images)):
+        image = layer.image if isinstance(layer, Qcow2Snapshot) else layer
+        if isinstance(image, (RawImage, Qcow1Image, Qcow2Image)):
+            yield image.host_file
+        if isinstance(image, Qcow2Image) and image.data_file is not image.host_file:
+            yield image.data_file
+
+
+def leave_cache(images: Sequence[Image]) -> None:
+    """Let what is read of the images and all that is under them leave the page cache."""
+    for file in files_of(images):
+        file.leave_cache()
+
+
+def refuse_source(image: Image, file: Output) -> None:
+    """No file that is read may be replaced.  Raises TargetError."""
+    identity = file.identity()
+    if identity is None:
+        return
+    for layer in layers_of(image):
+        if layer.identity() == identity:
+            what = "source and target are" if layer is image else "backing file and target are"
+            raise TargetError(f"{what} the same file: '{file.name}'. Give the target another name")
+        if isinstance(layer, Qcow2Image) and layer.data_file.identity() == identity:
+            raise TargetError(
+                f"the target '{file.name}' is the data file of '{layer.name}'. Give the target "
+                "another name"
+            )
+
+
+def stamp(file: HostFile) -> Stamp:
+    """What tells a file that was not changed since.  Raises SourceError."""
+    if file.fd is None:
+        return None
+    try:
+        status = os.fstat(file.fd)
+    except OSError as error:
+        raise SourceError(f"cannot look at '{file.name}': {error.strerror}") from error
+    changed = status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
+    return (file.name, status.st_dev, status.st_ino, status.st_size, changed)
+
+
+class Watch:
+    """Notices that a file under ``images`` is changed while they are read."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self._seen = [(file, stamp(file)) for file in files_of(images)]
+
+    def check(self) -> None:
+        """Raises SourceError if one was changed since this object was made."""
+        for file, before in self._seen:
+            if stamp(file) != before:
+                raise SourceError(
+                    f"'{file.name}' was changed while it was read: a part of the copy is from "
+                    "before and a part from after. Stop what writes to it and begin again, or "
+                    "say that this does not matter with --force-share (force_share=True)"
+                )
