@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image import locks
@@ -35,7 +34,7 @@ def open_target(target: str | os.PathLike[str], *, cache: CacheMode = "writeback
 def is_device(target: str | os.PathLike[str]) -> bool:
     """Whether a block device has that name."""
     try:
-        return stat.S_ISBLK(Path(target).stat().st_mode)
+        return stat.S_ISBLK(os.stat(target).st_mode)
     except (OSError, ValueError, TypeError):
         return False
 

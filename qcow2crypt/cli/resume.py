@@ -65,7 +65,7 @@ def convert_resumed(
 @contextmanager
 def telling_left_over(path: str, arguments: Arguments, console: Console) -> Iterator[None]:
     """Name the files of an unfinished conversion to ``path``: at the start, or after a failure."""
-    from qcow2crypt.tasks.resuming import left_over
+    from qcow2crypt.tasks.leftover import left_over
 
     found = left_over(path)
     if found and not arguments.flag("resume"):

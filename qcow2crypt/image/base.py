@@ -28,6 +28,7 @@ from qcow2crypt.units import GuestOffset
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
+    from qcow2crypt.image.hostfile import HostFile
     from qcow2crypt.image.info import ImageInfo, Snapshot
 
 __all__ = ["Extent", "ExtentKind", "Image"]
@@ -76,6 +77,10 @@ class Image(io.RawIOBase):
     def identity(self) -> tuple[int, int] | None:
         """Device and inode of the file under the image; None when it is a file object."""
         return None
+
+    def host_files(self) -> tuple[HostFile, ...]:
+        """The open files that this layer is read from, the image file first; not its backing."""
+        return ()
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """The internal snapshots, in the order of their table.  Raises HeaderError."""

@@ -71,6 +71,11 @@ class ClusterImage(Image):
         """See ``Image.own_extents``.  Host offsets are offsets in the file with the data."""
         return extents_of(self._map, *self._clip(start, length))
 
+    def host_files(self) -> tuple[HostFile, ...]:
+        """See ``Image.host_files``."""
+        data = self._sectors.file
+        return (self._file,) if data is self._file else (self._file, data)
+
     def identity(self) -> tuple[int, int] | None:
         """See ``Image.identity``."""
         return self._file.identity()

@@ -74,6 +74,10 @@ class RawImage(Image):
         first = max(position, data - data % SECTOR_SIZE)
         return min(first, end), min(align_up(hole, SECTOR_SIZE), end)
 
+    def host_files(self) -> tuple[HostFile, ...]:
+        """See ``Image.host_files``."""
+        return (self._file,)
+
     def identity(self) -> tuple[int, int] | None:
         """See ``Image.identity``."""
         return self._file.identity()

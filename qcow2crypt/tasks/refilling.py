@@ -30,7 +30,7 @@ from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
-from qcow2crypt.tasks.sourcefiles import layers_of, refuse_source
+from qcow2crypt.tasks.sourcefiles import files_of, refuse_source
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
 
 def _open(file: TargetFile, what: Existing, secret: Secret) -> Image:
     """The target as it is, for reading."""
-    from qcow2crypt.image.qcow1.reader import Qcow1Image
 
     def secret_for(layer: Layer) -> Secret:
         return what.secret_for(layer) if layer.depth else secret
@@ -115,9 +114,8 @@ def _open(file: TargetFile, what: Existing, secret: Secret) -> Image:
         force_share=True,
     )
     try:
-        for layer in layers_of(image.backing):
-            if isinstance(layer, (RawImage, Qcow1Image, Qcow2Image)):
-                layer.host_file.lock(writing=False)
+        for file_below in files_of([image.backing] if image.backing else []):
+            file_below.lock(writing=False)
     except BaseException:
         image.close()
         raise

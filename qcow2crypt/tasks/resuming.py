@@ -10,7 +10,6 @@ found.  No guest byte and no hash of one is in the journal.
 from __future__ import annotations
 
 import dataclasses
-import os
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetdevice import is_device
-from qcow2crypt.targetfile import KEPT, PART_SUFFIX, TargetFile
+from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.conversion import ConvertResult
 from qcow2crypt.tasks.creation import (
     PlacingWriter,
@@ -37,12 +36,12 @@ from qcow2crypt.tasks.creation import (
 )
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.journal import Journal
+from qcow2crypt.tasks.leftover import journal_of
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.sourcefiles import Watch, files_of, refuse_source, stamp
 from qcow2crypt.units import GuestOffset, ReadBuffer
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
-JOURNAL_SUFFIX = ".qcow2crypt-journal"
 INTERVAL = 256 << 20
 """After so many guest bytes all is brought to the disk and noted."""
 _VERSION = 1
@@ -77,7 +76,7 @@ def convert_resumable(
         for image in images:
             refuse_source(image, file)
         file.lock()
-        with closing(Journal(_journal(Path(file.part)))) as journal:
+        with closing(Journal(Path(journal_of(file.part)))) as journal:
             about = _describe(images, target_format, options, sparse_size)
             resumed = _Resumed(file, journal, images)
             filler.journal = resumed
@@ -94,17 +93,6 @@ def convert_resumable(
                 file.commit()
                 journal.remove()
     return ConvertResult(size, filler.stored)
-
-
-def left_over(target: Target) -> tuple[str, ...]:
-    """The files that an unfinished conversion to ``target`` left, to go on with or to delete."""
-    path = Path(os.path.realpath(target))
-    part = path.parent / f".{path.name}.{KEPT}{PART_SUFFIX}"
-    return tuple(str(one) for one in (part, _journal(part)) if one.exists())
-
-
-def _journal(part: Path) -> Path:
-    return part.with_name(part.name.removesuffix(PART_SUFFIX) + JOURNAL_SUFFIX)
 
 
 def _check(target: Target, options: TargetOptions) -> None:

@@ -11,10 +11,6 @@ from typing import TypeAlias
 from qcow2crypt.errors import SourceError, TargetError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow1.reader import Qcow1Image
-from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
-from qcow2crypt.image.raw import RawImage
 from qcow2crypt.output import Output
 
 Stamp: TypeAlias = "tuple[str, int, int, int, int | None] | None"
@@ -32,11 +28,7 @@ def layers_of(image: Image | None) -> Iterator[Image]:
 def files_of(images: Sequence[Image]) -> Iterator[HostFile]:
     """Every file that is read for the guest disks of ``images``."""
     for layer in itertools.chain.from_iterable(map(layers_of, images)):
-        image = layer.image if isinstance(layer, Qcow2Snapshot) else layer
-        if isinstance(image, (RawImage, Qcow1Image, Qcow2Image)):
-            yield image.host_file
-        if isinstance(image, Qcow2Image) and image.data_file is not image.host_file:
-            yield image.data_file
+        yield from layer.host_files()
 
 
 def leave_cache(images: Sequence[Image]) -> None:
@@ -54,7 +46,7 @@ def refuse_source(image: Image, file: Output) -> None:
         if layer.identity() == identity:
             what = "source and target are" if layer is image else "backing file and target are"
             raise TargetError(f"{what} the same file: '{file.name}'. Give the target another name")
-        if isinstance(layer, Qcow2Image) and layer.data_file.identity() == identity:
+        if any(data.identity() == identity for data in layer.host_files()[1:]):
             raise TargetError(
                 f"the target '{file.name}' is the data file of '{layer.name}'. Give the target "
                 "another name"

@@ -44,7 +44,7 @@ LAYERS = (
     Layer(
         "layouts",
         (
-            *("image.base", "image.layers", "image.extents", "image.placed", "image.info"),
+            *("image.extents", "image.placed", "image.info"),
             *("image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),

@@ -56,7 +56,8 @@ INFO = {
         "image.qcow2.header",
     ),
     *("image.qcow2.remarks", "image.qcow2.snapshots", "image.qcow2.structure"),
-    *("image.qcow2.tables", "image.qemujson", "image.secrets", "secret", "units"),
+    *("image.qcow2.tables", "image.qemujson", "image.secrets", "pagecache", "secret"),
+    "units",
 }
 """The most that ``info`` of a qcow2 image may load.
 

@@ -16,9 +16,10 @@ import qcow2crypt
 from qcow2crypt import Qcow2Options
 from qcow2crypt.errors import SourceError, TargetError
 from qcow2crypt.tasks import resuming
+from qcow2crypt.tasks.leftover import left_over
 from qcow2crypt.tasks.manner import Manner
 from qcow2crypt.tasks.receiving import receive
-from qcow2crypt.tasks.resuming import convert_resumable, left_over
+from qcow2crypt.tasks.resuming import convert_resumable
 
 MIB = 1 << 20
 AES = Qcow2Options(encryption="aes", cluster_size=4096)

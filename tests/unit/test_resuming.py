@@ -18,8 +18,9 @@ from qcow2crypt.output import Output
 from qcow2crypt.tasks import resuming
 from qcow2crypt.tasks.conversion import convert_images
 from qcow2crypt.tasks.journal import Journal
+from qcow2crypt.tasks.leftover import left_over
 from qcow2crypt.tasks.manner import Manner
-from qcow2crypt.tasks.resuming import convert_resumable, left_over
+from qcow2crypt.tasks.resuming import convert_resumable
 
 MIB = 1 << 20
 OPTIONS = [

@@ -21,6 +21,7 @@ from qcow2crypt.image.qcow2.tables import ENTRY_SIZE, read_l1
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down
 
 if TYPE_CHECKING:
+    from qcow2crypt.image.hostfile import HostFile
     from qcow2crypt.image.qcow2.reader import Qcow2Image
 
 
@@ -60,6 +61,10 @@ class Qcow2Snapshot(Image):
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``Image.own_extents``."""
         return extents_of(self._map, *self._clip(start, length))
+
+    def host_files(self) -> tuple[HostFile, ...]:
+        """See ``Image.host_files``."""
+        return self._image.host_files()
 
     def identity(self) -> tuple[int, int] | None:
         """See ``Image.identity``."""
