@@ -28,6 +28,7 @@ from qcow2crypt.cli.options import (
 )
 from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.terminal import Console
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def run(arguments: Arguments, console: Console) -> int:
     )
     with open_named(name, arguments, objects, console, tables_only=True) as image:
         end = image.size if limit is None else min(image.size, start + limit)
-        layers = list(_layers(image))
+        layers = list(layers_of(image))
         entries: Iterator[MapEntry] = map_entries(
             image.extents(start, end - start) if start < end else (),
             encrypted=[layer.info().encryption is not None for layer in layers],
@@ -88,13 +89,6 @@ def run(arguments: Arguments, console: Console) -> int:
         for line in lines:
             console.out(line)
     return 0
-
-
-def _layers(image: Image) -> Iterator[Image]:
-    layer: Image | None = image
-    while layer is not None:
-        yield layer
-        layer = layer.backing
 
 
 def _data_name(layer: Image) -> str:

@@ -22,6 +22,13 @@ Ranges: TypeAlias = Sequence[tuple[int, int]]
 """Ranges of a guest disk in guest order: where each begins and where it ends."""
 
 
+def layers_of(image: Image | None) -> Iterator[Image]:
+    """The image and all that is under it."""
+    while image is not None:
+        yield image
+        image = image.backing
+
+
 def fill_from(layer: Image | None, view: memoryview, offset: int, missing: Ranges) -> None:
     """Fill what is ``missing`` of a guest disk: the first layer that has a byte gives it.
 
@@ -128,11 +135,7 @@ def _at_depth(extent: Extent, start: GuestOffset, depth: int) -> Extent:
 
 def close_all(image: Image) -> None:
     """Close an image and all that is under it, whatever of this fails."""
-    layers: list[Image] = []
-    layer: Image | None = image
-    while layer is not None and not layer.closed:
-        layers.append(layer)
-        layer = layer.backing
+    layers = [layer for layer in layers_of(image) if not layer.closed]
     with ExitStack() as stack:
-        for one in reversed(layers):  # the image itself is the first to be closed
-            stack.callback(one._close_own)  # noqa: SLF001 - what a format fills in
+        for layer in reversed(layers):  # the image itself is the first to be closed
+            stack.callback(layer._close_own)  # noqa: SLF001 - what a format fills in

@@ -17,6 +17,7 @@ from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import Source
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.options import Qcow2Options
@@ -30,7 +31,7 @@ from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.refilling import Existing, refill
-from qcow2crypt.tasks.sourcefiles import Watch, layers_of, leave_cache, refuse_source
+from qcow2crypt.tasks.sourcefiles import Watch, leave_cache, refuse_source
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 

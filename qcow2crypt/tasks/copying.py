@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from qcow2crypt.errors import ArgumentError, TargetError
+from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Image
-from qcow2crypt.output import Output
 from qcow2crypt.targetdevice import open_target
 from qcow2crypt.tasks.creation import Target, TargetFormat, disk_writer
+from qcow2crypt.tasks.sourcefiles import refuse_source
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_up
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -42,7 +42,7 @@ def copy_range(
             f"guest range {start} to {end} is not inside the disk of {source.size} bytes"
         )
     with open_target(target) as file:
-        _refuse_source(source, file)
+        refuse_source(source, file)
         size = end - start
         writer = disk_writer(file, size, target_format, None, secret=None, engine=None)
         for offset in range(0, size, _PIECE):
@@ -55,15 +55,3 @@ def copy_range(
         file.commit()
         if progress:
             progress(size, size)
-
-
-def _refuse_source(source: Image, file: Output) -> None:
-    """Raise TargetError if the target is the source, or a file under it."""
-    identity = file.identity()
-    layer: Image | None = source
-    while layer is not None:
-        if identity is not None and identity == layer.identity():
-            raise TargetError(
-                f"source and target are the same file: '{file.name}'. Give the target another name"
-            )
-        layer = layer.backing

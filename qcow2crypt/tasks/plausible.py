@@ -12,6 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from qcow2crypt.image.base import ExtentKind, Image
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE
 
 HEAD_LENGTH = 64 << 10
@@ -110,7 +111,5 @@ def _stored_sectors(image: Image) -> Iterator[bytes]:
 
 def _decrypted_layers(image: Image) -> Iterator[bool]:
     """Of each layer, whether its data is decrypted: a plain base tells nothing of a passphrase."""
-    layer: Image | None = image
-    while layer is not None:
+    for layer in layers_of(image):
         yield getattr(layer, "encrypted", True)
-        layer = layer.backing

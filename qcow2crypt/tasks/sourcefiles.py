@@ -11,18 +11,12 @@ from typing import TypeAlias
 from qcow2crypt.errors import SourceError, TargetError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.output import Output
 
 Stamp: TypeAlias = "tuple[str, int, int, int, int | None] | None"
 """Name, device, inode, size, and the time of the last change in nanoseconds: None for a device.
 None in place of all for a file object: nothing is known of it."""
-
-
-def layers_of(image: Image | None) -> Iterator[Image]:
-    """The image and all that is under it."""
-    while image is not None:
-        yield image
-        image = image.backing
 
 
 def files_of(images: Sequence[Image]) -> Iterator[HostFile]:

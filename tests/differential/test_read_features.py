@@ -19,6 +19,7 @@ from support.random_layers import RandomChain, random_chain
 import qcow2crypt
 from qcow2crypt.errors import SnapshotNotFoundError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 
 Entry = dict[str, Any]
@@ -73,14 +74,9 @@ def test_an_id_wins_over_a_name(qemu_img: QemuImg, tmp_path: Path) -> None:
                 image.snapshot(wanted)
 
 
-def layers_of(image: Image) -> list[Image]:
-    """The image and what is under it."""
-    return [image, *(layers_of(image.backing) if image.backing is not None else [])]
-
-
 def check_map(image: Image, extents: list[Extent], theirs: list[Entry]) -> None:
     """The map of one layer, or of it and all under it."""
-    ours = [entry_of(extent, layers_of(image)[extent.depth]) for extent in extents]
+    ours = [entry_of(extent, list(layers_of(image))[extent.depth]) for extent in extents]
     # QEMU looks for holes under data clusters where it believes that they were preallocated, and
     # then says "data" and "zero" at once.
     told = [entry | {"zero": entry["zero"] and not entry["data"]} for entry in theirs]

@@ -19,10 +19,13 @@ from qcow2crypt.errors import (
     TargetError,
 )
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.edit import metadata
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.image.raw import RawImage
 from qcow2crypt.tasks.checking import check
+from qcow2crypt.units import GuestOffset
 
 KEY = "hunter2"
 SIZE = 1 << 20
@@ -261,6 +264,32 @@ def test_readers_see_all_of_a_write_or_nothing(path: Path) -> None:
         for thread in readers:
             thread.join()
     assert not wrong
+    assert_sound(path)
+
+
+def test_a_write_between_the_layers_of_a_read(tmp_path: Path) -> None:
+    """A read that has left the image for its backing file gives what was there before."""
+
+    class Meddling(RawImage):
+        """Whoever reads it finds that the image above was written meanwhile."""
+
+        def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
+            if meddling:
+                meddling.pop()
+                image.pwrite(b"n" * 8192, 0)
+            return super()._read_own(view, offset)
+
+    path = tmp_path / "over"
+    options = Qcow2Options(cluster_size=4096, backing_file="base", backing_format="raw")
+    qcow2crypt.create(path, SIZE, options=options, open_backing=False)
+    base = Meddling(HostFile(io.BytesIO(b"o" * SIZE)))
+    meddling: list[None] = []
+    with Qcow2Editor(HostFile(path, writable=True), backing=base) as image:
+        image.pwrite(b"o" * 4096, 0)
+        meddling.append(None)
+        assert image.pread(8192, 0) == b"o" * 8192
+        assert not meddling
+        assert image.pread(8192, 0) == b"n" * 8192
     assert_sound(path)
 
 
