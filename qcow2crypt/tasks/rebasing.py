@@ -18,7 +18,7 @@ from qcow2crypt.errors import (
     UnsupportedFeatureError,
 )
 from qcow2crypt.image.base import Image
-from qcow2crypt.image.chain import DEPTH_MAX, backing_place
+from qcow2crypt.image.chain import backing_place
 from qcow2crypt.image.describe import describe_file
 from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.image.hostfile import HostFile, Source
@@ -110,12 +110,16 @@ def _refuse_loop(file: HostFile, name: str, backing_format: str | None) -> None:
 
 def _leads_to(file: HostFile, name: str, backing_format: str | None) -> bool:
     """What cannot be opened leads nowhere: it may be the name of a file that is still to come."""
+    met = set()
     with contextlib.suppress(Qcow2CryptError):
         place = backing_place(file, name, backing_format, LayerOptions(), depth=1)
-        while place is not None and place.depth <= DEPTH_MAX:
+        while place is not None:
             with contextlib.closing(HostFile(place.path)) as below:
                 if below.identity() == file.identity():
                     return True
+                if below.identity() in met:
+                    return False  # a loop of its own, which opening will tell
+                met.add(below.identity())
                 info, said = describe_file(below, place.options.format), place.options.backing
                 place = backing_place(
                     *(below, info.backing_file, info.backing_format, said or LayerOptions()),

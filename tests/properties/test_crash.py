@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
-from support.bitmaps import AUTO, IN_USE, bitmaps
 from support.differential import EXHAUSTIVE
+from support.dirty_bits import AUTO, IN_USE, bitmaps
 from support.recording import Flush, Journal, RecordingFile
 
 from qcow2crypt.image.hostfile import HostFile
