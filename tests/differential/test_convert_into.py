@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from oracles.qemu_img import QemuImg
-from support.bitmaps import bitmaps
 from support.differential import run_main
+from support.dirty_bits import bitmaps
 
 import qcow2crypt
 

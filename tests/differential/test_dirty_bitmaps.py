@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
-from support.bitmaps import AUTO, BITMAPS, IN_USE, BitmapFound, bitmaps
+from support.dirty_bits import AUTO, BITMAPS, IN_USE, BitmapFound, bitmaps
 
 import qcow2crypt
 from qcow2crypt.errors import TargetError
