@@ -81,7 +81,7 @@ def test_zeros_free_the_space_of_an_existing_file(source: Path, tmp_path: Path) 
             source,
             target,
             source_format="raw",
-            target_format=format_name,  # type: ignore[arg-type]
+            target_format=format_name,
             into_existing=True,
         )
         assert target.stat().st_blocks <= before - 3 * MIB // 512
