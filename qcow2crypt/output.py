@@ -58,6 +58,14 @@ class Output(ABC):
         """Keep others from using the target.  The first write does this too."""
 
     @abstractmethod
+    def need(self, size: int) -> None:
+        """The image is going to have so many bytes.  Raises TargetError if there is no room."""
+
+    @abstractmethod
+    def clear(self, offset: int, length: int) -> None:
+        """Let a range read as zeros that nobody writes."""
+
+    @abstractmethod
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
 

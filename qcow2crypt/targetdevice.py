@@ -98,9 +98,9 @@ class TargetDevice(Output):
         """A device has its space already, but not zeros in it."""
         del full
         self.need(offset + length)
-        self.write_zeros(offset, length)
+        self.clear(offset, length)
 
-    def write_zeros(self, offset: int, length: int) -> None:
+    def clear(self, offset: int, length: int) -> None:
         """Let a range read as zeros: the device is asked to do that, else they are written."""
         try:
             if length <= 0 or punch_hole(self._fd, offset, length):

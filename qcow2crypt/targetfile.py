@@ -217,6 +217,12 @@ class TargetFile(Output):
         if fd is not None:
             os.close(fd)
 
+    def need(self, size: int) -> None:
+        """A file grows: whether there is room, writing tells."""
+
+    def clear(self, offset: int, length: int) -> None:
+        """A new file has a hole where nobody writes."""
+
     def truncate(self, size: int) -> None:
         """Set the length; a longer file gets a hole."""
         self.lock()

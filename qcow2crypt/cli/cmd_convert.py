@@ -64,8 +64,9 @@ USAGE = "qcow2crypt convert [options] SOURCE... TARGET"
 ABOUT = """\
 Copy the guest disk of SOURCE into a new image TARGET.  TARGET is raw, or what -O says.  SOURCE is
 only read, with all its backing files.  TARGET appears when it is whole: after an error there is no
-half image.  Several sources become one disk.  A TARGET of - is standard output, which gets a raw
-disk as it comes.  A passphrase that no option names is asked for on the terminal.
+half image.  Several sources become one disk.  A SOURCE of - is a raw disk from standard input, a
+TARGET of - standard output, which gets a raw disk as it comes.  A block device as TARGET is written
+in place.  A passphrase that no option names is asked for on the terminal.
 
   qcow2crypt convert old.qcow2 disk.raw
   qcow2crypt convert -O qcow2 --secret-file key old.qcow2 plain.qcow2

@@ -13,14 +13,13 @@ from qcow2crypt.image.hostfile import HostFile, Lent
 from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.probe import probe_bytes
-from qcow2crypt.output import Output
-from qcow2crypt.targetdevice import TargetDevice
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from qcow2crypt.image.info import ImageInfo
+    from qcow2crypt.output import Output
 
 
 _PIECE = 1 << 20
@@ -184,11 +183,9 @@ class RawWriter:
 
     def __init__(self, target: Output, size: int) -> None:
         self._target = target
-        self._device = target if isinstance(target, TargetDevice) else None
         self._end = 0
         self.size = align_up(size, SECTOR_SIZE)
-        if self._device is not None:
-            self._device.need(self.size)
+        target.need(self.size)
 
     def grow(self, size: int) -> None:
         """The disk has at least ``size`` bytes."""
@@ -217,9 +214,8 @@ class RawWriter:
 
     def _clear(self, offset: int, length: int) -> None:
         """What lies between two writes shall be zeros: a device has something there."""
-        if self._device is not None:
-            self._device.write_zeros(self._end, offset - self._end)
-            self._end = offset + length
+        self._target.clear(self._end, offset - self._end)
+        self._end = offset + length
 
     def finish(self) -> None:
         """Give the file its full length."""

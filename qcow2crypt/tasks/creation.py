@@ -196,7 +196,7 @@ def _qcow2_writer(
         if options.preallocates:
             raise ArgumentError("a device has its space already: leave preallocation out")
         # The old header goes first: what is cut short is no image.
-        file.write_zeros(0, min(file.size, options.cluster_size))
+        file.clear(0, min(file.size, options.cluster_size))
     return Qcow2Writer(file, size, options, cipher, data_target=data, backing=backing)
 
 

@@ -79,6 +79,20 @@ def test_plain_text_as_qemu_img_writes_it(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr().err == "    (100.00/100%)\r\n"
 
 
+def test_nobody_knows_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+    for mode in ("plain", "json"):
+        with progress(mode, "convert") as report:
+            report(0, None)
+            report(3 << 20, None)
+            report(4 << 20, 4 << 20)
+    plain, rest = capfd.readouterr().err.split("\n", 1)
+    assert plain == "    (0 B)\r    (100.00/100%)\r"
+    assert [(one["done"], one["total"], one["eta"]) for one in lines(rest)] == [
+        (0, None, None),
+        (4 << 20, 4 << 20, 0.0),
+    ]
+
+
 def test_none_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with progress("none", "convert") as report:
         report(0, 10)

@@ -67,6 +67,26 @@ def test_zeros_free_the_space_under_the_device(device: Path, source: Path, tmp_p
     assert file.stat().st_blocks <= before - 3 * MIB // 512
 
 
+def test_zeros_free_the_space_of_an_existing_file(source: Path, tmp_path: Path) -> None:
+    """With -n, raw and qcow2: what the source has not stored takes no space in the target."""
+    target = tmp_path / "target"
+    for format_name in ("raw", "qcow2"):
+        target.write_bytes(os.urandom(8 * MIB))
+        if format_name == "qcow2":
+            full = tmp_path / "full"
+            target.rename(full)
+            qcow2crypt.convert(full, target, source_format="raw", target_format="qcow2")
+        before = target.stat().st_blocks
+        qcow2crypt.convert(
+            source,
+            target,
+            source_format="raw",
+            target_format=format_name,
+            into_existing=True,
+        )
+        assert target.stat().st_blocks <= before - 3 * MIB // 512
+
+
 def test_where_the_device_cannot_make_zeros(
     device: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,5 +186,5 @@ def test_the_command_line(device: Path, source: Path, tmp_path: Path) -> None:
     assert run_program("convert", "-f", "qcow2", device, back).status == 0
     assert back.read_bytes() == source.read_bytes()
     assert run_program("convert", "-n", "-f", "raw", "-", device, stdin=b"").status == 1
-    assert run_program("convert", "-", device, stdin=b"y" * 1024).status == 0
+    assert run_program("convert", "--verify", "-", device, stdin=b"y" * 1024).status == 0
     assert content(device)[:1024] == b"y" * 1024
