@@ -36,7 +36,7 @@ def test_killed_until_done(disk: Path, key: Path, tmp_path: Path) -> None:
     rng = random.Random(os.urandom(8))
     program = [sys.executable, "-c", OFTEN, "convert", "--progress=json", "--resume"]
     # Slow enough that a signal hits the middle, and that each run comes further.
-    slow: list[str | Path] = ["-r", "60M", *words, target]
+    slow: list[str | Path] = ["-r", "20M", *words, target]
     kills = 0
     for attempt in range(30):
         with subprocess.Popen(
