@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import qcow2crypt
 from qcow2crypt.cli.createopts import (
@@ -38,6 +38,7 @@ from qcow2crypt.cli.passphrases import (
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
 from qcow2crypt.cli.sizes import parse_number, parse_size
+from qcow2crypt.cli.sources import look_at_source
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
     OLD_ENCRYPTION,
@@ -73,6 +74,7 @@ _CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsaf
 _SPARSE_MAX = 16 << 20
 _ONLY_FOR_FILES = (
     *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
+    *("bitmaps", "skip-broken-bitmaps"),
     *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
 )
 OPTIONS = (
@@ -120,6 +122,12 @@ OPTIONS = (
         name="raw-zeros",
         about="read encrypted sectors that were only preallocated as zeros",
     ),
+    Option("bitmaps", name="bitmaps", about="copy the dirty bitmaps of SOURCE (qcow2 to qcow2)"),
+    Option(
+        "skip-broken-bitmaps",
+        name="skip-broken-bitmaps",
+        about="leave out bitmaps that are inconsistent, with a warning",
+    ),
     Option(
         "B",
         "B",
@@ -132,8 +140,6 @@ OPTIONS = (
     Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
     Option("r", "r", metavar="RATE", refused="limiting the rate"),
     Option("C", "C", refused="copying inside the storage"),
-    Option("bitmaps", name="bitmaps", refused="dirty bitmaps"),
-    Option("skip-broken-bitmaps", name="skip-broken-bitmaps", refused="dirty bitmaps"),
     Option("salvage", name="salvage", refused="reading past errors"),
 )
 
@@ -148,6 +154,8 @@ def run(arguments: Arguments, console: Console) -> int:
     sparse_size = _sparse_size(arguments)
     threads = _threads(arguments)
     _check_no_effect(arguments)
+    if arguments.flag("skip-broken-bitmaps") and not arguments.flag("bitmaps"):
+        raise CommandError("--skip-broken-bitmaps needs --bitmaps")
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
@@ -175,10 +183,10 @@ def run(arguments: Arguments, console: Console) -> int:
             stack.enter_context(_source(text, arguments, objects, console)) for text in source_texts
         ]
         for image in images:
-            _look_at_source(image, console)
+            look_at_source(image, console)
         backing = Keyring(ImageName("", ""), arguments, objects, console, only_names=True)
         with progress(mode, "convert") as report:
-            convert_images(
+            result = convert_images(
                 images,
                 target.path,
                 target_format=target.format,
@@ -191,7 +199,10 @@ def run(arguments: Arguments, console: Console) -> int:
                 backing_secret=backing,
                 existing=existing,
                 threads=threads,
+                bitmaps=_bitmaps(arguments),
             )
+        for name in result.skipped_bitmaps:
+            console.warn(f"bitmap '{printable(name)}' is inconsistent and was left out")
         if arguments.flag("verify"):
             _verify(images, target, arguments, console)
     return 0
@@ -220,7 +231,7 @@ def _to_stdout(
     with ExitStack() as stack:
         images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
         for image in images:
-            _look_at_source(image, console)
+            look_at_source(image, console)
         sys.stdout.flush()
         with progress(progress_mode(arguments), "convert") as report:
             stream(images, sys.stdout.fileno(), progress=report)
@@ -350,29 +361,6 @@ def _names(arguments: Arguments) -> tuple[tuple[str, ...], str]:
     return arguments.operands[:-1], arguments.operands[-1]
 
 
-def _look_at_source(image: Image, console: Console) -> None:
-    """Look at the source before the work: a wrong passphrase should be seen now, not at the end.
-
-    What reading raises is left to the conversion, which says where.
-    """
-    from qcow2crypt.errors import Qcow2CryptError
-    from qcow2crypt.tasks.plausible import look_at
-
-    if console.quiet or image.info().encryption is None:
-        return
-    try:
-        look = look_at(image)
-    except Qcow2CryptError:
-        return
-    if not look.plausible:
-        console.warn(
-            f"with this passphrase '{printable(image.name)}' does not look like a disk: no "
-            "partition table, no file system, nothing but noise. Legacy AES cannot tell a wrong "
-            "passphrase: compare it letter by letter, look for a newline at its end or another "
-            "keyboard layout. (A disk that the guest itself encrypted looks like this too)"
-        )
-
-
 def _sparse_size(arguments: Arguments) -> int:
     """The value of -S.  Raises CommandError."""
     text = arguments.last("S")
@@ -382,6 +370,13 @@ def _sparse_size(arguments: Arguments) -> int:
     if size % 512 or size > _SPARSE_MAX:
         raise CommandError(f"-S is a multiple of 512 from 0 to {_SPARSE_MAX} bytes")
     return size
+
+
+def _bitmaps(arguments: Arguments) -> Literal["all", "consistent"] | None:
+    """Which bitmaps are to be copied."""
+    if not arguments.flag("bitmaps"):
+        return None
+    return "consistent" if arguments.flag("skip-broken-bitmaps") else "all"
 
 
 def _threads(arguments: Arguments) -> int | None:

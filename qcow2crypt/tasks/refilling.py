@@ -22,7 +22,9 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow1.reader import Qcow1Image
+from qcow2crypt.image.qcow2.bitmaps import read_directory
 from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
+from qcow2crypt.image.qcow2.edit.bitmapadding import check_names
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.extensions import EXT_NAMES
 from qcow2crypt.image.qcow2.options import Qcow2Options
@@ -31,6 +33,7 @@ from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.tasks.bitmapcopy import BitmapsToCopy
 from qcow2crypt.tasks.creation import TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
 from qcow2crypt.units import GuestOffset, ReadBuffer
@@ -44,6 +47,7 @@ class Existing:
     ``external``    which files it may refer to
     ``backing``     name and format of the backing file that it is to have (``-B``): only what its
                     disk shows otherwise is then written.  The format may be None
+    ``bitmaps``     those that it is to get from the source; None: it need not be able to have any
     ``format``, ``secret``, ``secret_for``, ``engine``, ``compress``
                     as for a new target; ``secret_for`` gives the passphrases of backing files
     """
@@ -56,6 +60,7 @@ class Existing:
     secret_for: LayerSecret = field(default=secrets_by_layer(None, None), repr=False)
     engine: str | None = None
     compress: bool = False
+    bitmaps: BitmapsToCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
         if what.backing is not None:
             _check_backing(images, existing, *what.backing)
         _check_compression(existing, what)
+        if what.bitmaps is not None:
+            _check_bitmaps(existing, what.bitmaps)
         job = _Job(filler, images, file, what, existing)
         if not isinstance(existing, Qcow2Image):
             _write_anew(job, None, None)
@@ -180,6 +187,17 @@ def _check_compression(existing: Image, what: Existing) -> None:
         )
 
 
+def _check_bitmaps(existing: Image, copied: BitmapsToCopy) -> None:
+    """Bitmaps must be able to go to the target.  Raises ArgumentError."""
+    structure = existing.structure if isinstance(existing, Qcow2Image) else None
+    version = structure.header.version if structure is not None else 0
+    copied.check_target(existing.format, version, existing.size)
+    if isinstance(existing, Qcow2Image) and structure is not None and structure.bitmaps is not None:
+        present = read_directory(existing.host_file, structure.bitmaps)
+        names = [entry.name for entry in present]
+        check_names(existing.name, present_names=names, bitmaps=copied.bitmaps)
+
+
 def _check_backing(
     images: Sequence[Image], existing: Image, name: str, backing_format: str | None
 ) -> None:
@@ -225,6 +243,7 @@ def _write_anew(job: _Job, options: Qcow2Options | None, secret: Secret) -> None
         engine=job.what.engine,
         compress=job.what.compress,
         keep_zeros=not filler.sparse_size,
+        bitmaps=job.what.bitmaps.bitmaps if job.what.bitmaps is not None else (),
     )
     filler.copy_all(job.images, writer)
     filler.copy(existing, writer, size)
@@ -273,6 +292,8 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
             writer = _ZerosBetween(image)
             filler.copy_all(job.images, writer)
             writer.clear(filler.total)
+        if what.bitmaps is not None and what.bitmaps.bitmaps:
+            image.add_bitmaps(what.bitmaps.bitmaps)
 
 
 def _part(file: TargetFile) -> HostFile:

@@ -45,6 +45,7 @@ LAYERS = (
             *("image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),
+            "image.qcow2.bitmapentries",
             *("image.qcow2.fresh.header", "image.qcow2.fresh.l2"),
             *("image.qcow2.subclusters", "image.qcow2.wrong_iv"),
             *("image.qcow2.refcountblock", "image.qcow2.counts", "image.qcow2.check.findings"),

@@ -13,24 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bitmapentries import FIXED, BitmapEntry
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import SNAPSHOTS_MAX, Header
-from qcow2crypt.units import align_up, div_up
+from qcow2crypt.units import align_up
 
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
 _SNAPSHOT_TABLE_MAX = 64 << 20
 _EXTRA_MAX = 1024
 _EXTRA_NEEDED = 16
-_BITMAP = struct.Struct(">QIIBBHI")
-_BITMAP_FLAGS_KNOWN = 0x7
-_BITMAP_TABLE_MAX = 0x8000000
-_BITMAP_BYTES_MAX = 0x2000_0000
-_IN_USE = 1
-_BITMAP_NAME_MAX = 1023
 _BITMAP_RESERVED = 0xFF00_0000_0000_01FE
-_OFFSET_MAX = 1 << 63
 _PART = 1 << 16
 
 
@@ -127,26 +121,16 @@ def bitmap_tables(
     tables = []
     offset, end = pointer.directory_offset, pointer.directory_offset + pointer.directory_size
     for number in range(pointer.count):
-        if offset + _BITMAP.size > end:
+        if offset + FIXED.size > end:
             raise _broken(findings, number, "runs out of the directory")
-        table, entries, flags, kind, granularity, name, extra = _BITMAP.unpack(
-            file.pread(_BITMAP.size, offset)
-        )
-        bad = (
-            (kind != 1 and "its type is not 1")
-            or (not name and "it has no name")
-            or (name > _BITMAP_NAME_MAX and "its name is too long")
-            or (extra and "it has extra data")
-            or (flags & ~_BITMAP_FLAGS_KNOWN and "it has unknown flags")
-            or (not 9 <= granularity <= 31 and "its granularity is not 512 to 2 GiB")
-            or (entries > _BITMAP_TABLE_MAX // ENTRY_SIZE and "its table is too large")
-            or _ill_sized(header, entries, granularity, in_use=bool(flags & _IN_USE))
-            or ((not table or table % header.cluster_size) and "its table is not cluster aligned")
-            or (table >= _OFFSET_MAX and "its table is outside any file")
-        )
+        fixed = FIXED.unpack(file.pread(FIXED.size, offset))
+        table, entries, flags, kind, granularity, name, extra = fixed
+        # What the name is makes no difference here, nor how much extra data there is.
+        entry = BitmapEntry(table, entries, flags, kind, granularity, bytes(name), bytes(extra > 0))
+        bad = entry.fault(header.guest_size, header.cluster_size)
         if bad:
             raise _broken(findings, number, bad)
-        offset = align_up(offset + _BITMAP.size + extra + name, 8)
+        offset = align_up(offset + FIXED.size + extra + name, 8)
         tables.append((table, table + entries * ENTRY_SIZE))
     if offset != end:
         raise _broken(findings, pointer.count, "there is more in the directory")
@@ -164,17 +148,6 @@ def bitmap_clusters(
             raise BadTableError(f"a bitmap table has the entry {entry:x}")
         if host:
             yield host
-
-
-def _ill_sized(header: Header, entries: int, granularity: int, *, in_use: bool) -> str:
-    """Does a bitmap have room for one bit for each piece of the disk, and not far too much?"""
-    length = entries * header.cluster_size
-    if length > _BITMAP_BYTES_MAX:
-        return "it is too large"
-    needed = div_up(div_up(div_up(header.size, 1 << granularity), 8), header.cluster_size)
-    if not in_use and entries != needed:
-        return f"its table has {entries} entries, the disk needs {needed}"
-    return ""
 
 
 def _broken(findings: Findings, number: int, why: str) -> BadTableError:

@@ -11,15 +11,12 @@ Source: the qcow2 document, "Bitmaps": the flags are at byte 12 of a directory e
 
 from __future__ import annotations
 
-import struct
-
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bitmapentries import AUTO, FIXED, IN_USE
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.units import align_up
 
-_ENTRY = struct.Struct(">QIIBBHI")
 _FLAGS_AT = 12
-_IN_USE, _ENABLED = 1, 2
 
 
 def mark_bitmaps(file: HostFile, pointer: BitmapsPointer, *, disabled_too: bool) -> None:
@@ -31,13 +28,13 @@ def mark_bitmaps(file: HostFile, pointer: BitmapsPointer, *, disabled_too: bool)
     end = min(file.size, offset + pointer.directory_size)
     changed = False
     for _ in range(pointer.count):
-        if offset + _ENTRY.size > end:
+        if offset + FIXED.size > end:
             break
-        fixed = _ENTRY.unpack(file.pread(_ENTRY.size, offset))
+        fixed = FIXED.unpack(file.pread(FIXED.size, offset))
         _, _, flags, _, _, name_length, extra = fixed
-        if not flags & _IN_USE and (disabled_too or flags & _ENABLED):
-            file.pwrite((flags | _IN_USE).to_bytes(4, "big"), offset + _FLAGS_AT)
+        if not flags & IN_USE and (disabled_too or flags & AUTO):
+            file.pwrite((flags | IN_USE).to_bytes(4, "big"), offset + _FLAGS_AT)
             changed = True
-        offset += align_up(_ENTRY.size + extra + name_length, 8)
+        offset += align_up(FIXED.size + extra + name_length, 8)
     if changed:
         file.flush()

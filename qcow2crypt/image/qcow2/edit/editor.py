@@ -6,7 +6,7 @@ done by others to a file at rest (``snapshotting``, ``headercluster``) and read 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +18,7 @@ from qcow2crypt.image.qcow2.bulk.snapshotting import (
     delete_snapshot,
 )
 from qcow2crypt.image.qcow2.bulk.switch import write_header
+from qcow2crypt.image.qcow2.edit.bitmapadding import add_bitmaps
 from qcow2crypt.image.qcow2.edit.guest import AUTOCLEAR_KNOWN, GuestEditor
 from qcow2crypt.image.qcow2.edit.reserving import ClusterReserver
 from qcow2crypt.image.qcow2.edit.zeroing import Removal
@@ -28,6 +29,7 @@ from qcow2crypt.units import align_down, align_up
 
 if TYPE_CHECKING:
     from qcow2crypt.image.info import Snapshot
+    from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
 
 _Result = TypeVar("_Result")
 
@@ -69,6 +71,13 @@ class Qcow2Editor(GuestEditor):
     def delete_snapshot(self, id_or_name: str) -> Snapshot:
         """See ``Image.delete_snapshot``."""
         return self.at_rest(lambda: delete_snapshot(self._file, self._structure, id_or_name))
+
+    def add_bitmaps(self, bitmaps: Sequence[StoredBitmap]) -> None:
+        """Copy bitmaps of another image, whose disk has the same size.
+
+        Raises ArgumentError for a name that is there already; else as ``pwrite``.
+        """
+        self.at_rest(lambda: add_bitmaps(self._file, self._structure, bitmaps))
 
     def make_empty(self) -> None:
         """Let go of all clusters: the disk shows its backing file.  Errors as ``pwrite``."""

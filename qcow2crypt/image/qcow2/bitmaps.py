@@ -1,0 +1,174 @@
+"""Persistent dirty bitmaps: read from one image, and written into another.
+
+Knows directories, tables and bits; never keys or guest bytes.  Bits stand in clear, in encrypted
+images too.  Source: the qcow2 document, "Bitmaps"; the order in which the parts are placed is
+QEMU's, so that a new image is the same byte for byte.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from qcow2crypt.errors import FormatError, HeaderError, TargetError
+from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bitmapentries import (
+    COUNT_MAX,
+    DIRECTORY_MAX,
+    FIXED,
+    KIND,
+    BitmapEntry,
+    bit_count,
+    payload_length,
+)
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
+from qcow2crypt.image.qcow2.extensions import BitmapsPointer
+from qcow2crypt.image.qcow2.header import Header
+from qcow2crypt.image.qcow2.snapshots import read_within
+from qcow2crypt.image.qcow2.structure import Structure
+from qcow2crypt.image.qcow2.tables import pack_table, read_table
+from qcow2crypt.units import align_up, div_up
+
+_ALL_ONES = 1
+_RESERVED = 0xFF00_0000_0000_01FE
+_GRANULARITY_BITS_MAX = 63
+
+Allocate = Callable[[int], int]
+"""Take clusters in a row; gives the number of the first."""
+Write = Callable[[bytes, int], None]
+"""Put bytes at a host offset."""
+
+
+def read_directory(file: HostFile, pointer: BitmapsPointer) -> Iterator[BitmapEntry]:
+    """The entries in the order of the directory.  Raises HeaderError.
+
+    Entries are read one by one and only inside the file.  Not all is checked that QEMU checks:
+    that is ``BitmapEntry.fault``.
+    """
+    offset = pointer.directory_offset
+    limit = min(file.size, offset + pointer.directory_size)
+    for number in range(pointer.count):
+        what = f"bitmap {number}"
+        fixed = FIXED.unpack(read_within(file, offset, FIXED.size, limit, what))
+        table, entries, flags, kind, granularity_bits, name_length, extra = fixed
+        if kind != KIND or granularity_bits > _GRANULARITY_BITS_MAX:
+            raise HeaderError(
+                "bitmap directory entry is not valid",
+                field=f"bitmap {number}: type and granularity bits",
+                offset=offset + 16,
+                found=f"{kind} and {granularity_bits}",
+                allowed="1 and 0 to 63",
+            )
+        tail = read_within(file, offset + FIXED.size, extra + name_length, limit, what)
+        name = tail[extra:].split(b"\0", 1)[0]
+        yield BitmapEntry(table, entries, flags, kind, granularity_bits, name, tail[:extra])
+        offset = align_up(offset + FIXED.size + len(tail), 8)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBitmap:
+    """A bitmap of an image that is open, with its table.  Made by ``readable_bitmap``."""
+
+    file: HostFile
+    header: Header
+    entry: BitmapEntry
+    table: array[int]
+
+    def parts(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """The bits in parts of ``size`` bytes, a power of two: number and bytes.
+
+        Only parts with a bit that is set, in ascending order.
+        """
+        for number, group in itertools.groupby(self._slices(size), key=operator.itemgetter(0)):
+            part = bytearray(size)
+            for _, at, data in group:
+                part[at : at + len(data)] = data
+            if part.count(0) < size:
+                yield number, bytes(part)
+
+    def _slices(self, size: int) -> Iterator[tuple[int, int, bytes]]:
+        """Pieces that lie in one part of ``size`` bytes: its number, where in it, bytes."""
+        for offset, data in self._clusters():
+            for at in range(0, len(data), size):
+                yield (*divmod(offset + at, size), data[at : at + size])
+
+    def _clusters(self) -> Iterator[tuple[int, bytes]]:
+        """Byte of the bitmap and content, for clusters that are not all zero by their entry."""
+        size, entry = self.header.cluster_size, self.entry
+        guest_size = self.header.guest_size
+        length = payload_length(guest_size, entry.granularity_bits)
+        bits = bit_count(guest_size, entry.granularity_bits)
+        for index, word in enumerate(self.table):
+            start = index * size
+            part = min(size, length - start)
+            if host := word & OFFSET_MASK:
+                yield start, self.file.pread(part, host)
+            elif word & _ALL_ONES:
+                yield start, _ones(min(part * 8, bits - start * 8))
+
+
+def readable_bitmap(file: HostFile, structure: Structure, entry: BitmapEntry) -> StoredBitmap:
+    """A bitmap to be read.  Raises FormatError for what QEMU refuses."""
+    header = structure.header
+    fault = entry.fault(header.guest_size, header.cluster_size)
+    if fault:
+        raise HeaderError(
+            f"bitmap '{entry.shown}' cannot be used: {fault}",
+            field="bitmap directory entry",
+            offset=structure.bitmaps.directory_offset if structure.bitmaps else None,
+            found=f"{entry.table_entries} table entries at {entry.table_offset:#x}",
+            allowed="what the format allows for this disk; 'check' tells more",
+        )
+    table = read_table(file, entry.table_offset, entry.table_entries)
+    size = header.cluster_size
+    for index, word in enumerate(table):
+        host = word & OFFSET_MASK
+        if word & _RESERVED or host % size or (host and word & _ALL_ONES):
+            raise FormatError(
+                f"a table entry of bitmap '{entry.shown}' is not valid",
+                field=f"bitmap table entry {index}",
+                offset=entry.table_offset + index * ENTRY_SIZE,
+                found=f"{word:#018x}",
+                allowed=f"a multiple of {size:#x}, 0 or 1",
+            )
+    return StoredBitmap(file, header, entry, table)
+
+
+def store_bitmaps(
+    bitmaps: Sequence[StoredBitmap],
+    cluster_size: int,
+    allocate: Allocate,
+    write: Write,
+    *,
+    present: Sequence[BitmapEntry] = (),
+) -> BitmapsPointer:
+    """Write bitmaps into another image, and a directory with them behind those ``present``.
+
+    Nothing refers to it yet: the pointer is for the header of that image.  Its disk has the size
+    of that which the bitmaps are of.  Raises TargetError, SourceError.
+    """
+    entries = list(present)
+    for bitmap in bitmaps:
+        length = payload_length(bitmap.header.guest_size, bitmap.entry.granularity_bits)
+        table = array("Q", bytes(ENTRY_SIZE * div_up(length, cluster_size)))
+        for number, part in bitmap.parts(cluster_size):
+            table[number] = allocate(1) * cluster_size
+            write(part, table[number])
+        packed = pack_table(table)
+        place = allocate(div_up(len(packed), cluster_size)) * cluster_size
+        write(packed, place)
+        entries.append(replace(bitmap.entry, table_offset=place, table_entries=len(table)))
+    directory = b"".join(entry.pack() for entry in entries)
+    if len(entries) > COUNT_MAX or len(directory) > DIRECTORY_MAX:
+        raise TargetError(f"an image cannot have {len(entries)} bitmaps: the limit is {COUNT_MAX}")
+    place = allocate(div_up(len(directory), cluster_size)) * cluster_size
+    write(directory, place)
+    return BitmapsPointer(len(entries), len(directory), place)
+
+
+def _ones(bits: int) -> bytes:
+    """So many bits that are set, least significant first."""
+    return ((1 << bits) - 1).to_bytes(div_up(bits, 8), "little")
