@@ -80,13 +80,15 @@ class StoredBitmap:
     def parts(self, size: int) -> Iterator[tuple[int, bytes]]:
         """The bits in parts of ``size`` bytes, a power of two: number and bytes.
 
-        Only parts with a bit that is set, in ascending order.
+        Only parts with a bit that is set, in ascending order.  Bits behind the last one, up to a
+        word of 64, are as they are in the file; they count for nothing.
         """
+        bits = bit_count(self.header.guest_size, self.entry.granularity_bits)
         for number, group in itertools.groupby(self._slices(size), key=operator.itemgetter(0)):
             part = bytearray(size)
             for _, at, data in group:
                 part[at : at + len(data)] = data
-            if part.count(0) < size:
+            if any_bit(part, bits - number * size * 8):
                 yield number, bytes(part)
 
     def _slices(self, size: int) -> Iterator[tuple[int, int, bytes]]:
@@ -100,14 +102,13 @@ class StoredBitmap:
         size, entry = self.header.cluster_size, self.entry
         guest_size = self.header.guest_size
         length = payload_length(guest_size, entry.granularity_bits)
-        bits = bit_count(guest_size, entry.granularity_bits)
         for index, word in enumerate(self.table):
             start = index * size
             part = min(size, length - start)
             if host := word & OFFSET_MASK:
                 yield start, self.file.pread(part, host)
             elif word & _ALL_ONES:
-                yield start, _ones(min(part * 8, bits - start * 8))
+                yield start, b"\xff" * part
 
 
 def readable_bitmap(file: HostFile, structure: Structure, entry: BitmapEntry) -> StoredBitmap:
@@ -169,6 +170,9 @@ def store_bitmaps(
     return BitmapsPointer(len(entries), len(directory), place)
 
 
-def _ones(bits: int) -> bytes:
-    """So many bits that are set, least significant first."""
-    return ((1 << bits) - 1).to_bytes(div_up(bits, 8), "little")
+def any_bit(part: bytes | bytearray, bits: int) -> bool:
+    """Is one of the first ``bits`` bits set?  The least significant bit of a byte comes first."""
+    whole, rest = divmod(min(bits, len(part) * 8), 8)
+    if part.count(0, 0, whole) < whole:
+        return True
+    return bool(rest and part[whole] & ((1 << rest) - 1))
