@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import qcow2crypt
+from qcow2crypt.cli.convertflags import bitmaps_wanted, check_flags, tell_what_is_missing
 from qcow2crypt.cli.createopts import (
     help_lines,
     read_create_options,
@@ -47,7 +48,7 @@ from qcow2crypt.cli.targets import (
     warn_if_name_misleads,
     with_old_encryption,
 )
-from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.cli.terminal import Console
 from qcow2crypt.image.names import LayerOptions
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ _CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsaf
 _SPARSE_MAX = 16 << 20
 _ONLY_FOR_FILES = (
     *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
-    *("bitmaps", "skip-broken-bitmaps"),
+    *("bitmaps", "skip-broken-bitmaps", "salvage"),
     *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
 )
 OPTIONS = (
@@ -102,6 +103,7 @@ OPTIONS = (
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     Option("m", "m", metavar="N", about="how many threads work side by side, 1 to 16"),
     Option("W", "W", about="no effect on the result: writing is in order"),
+    Option("C", "C", about="no effect on the disk: QEMU lets the storage copy; not with -c, -S"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
     Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
@@ -122,6 +124,7 @@ OPTIONS = (
         name="raw-zeros",
         about="read encrypted sectors that were only preallocated as zeros",
     ),
+    Option("salvage", name="salvage", about="zeros for what cannot be read of SOURCE; warn"),
     Option("bitmaps", name="bitmaps", about="copy the dirty bitmaps of SOURCE (qcow2 to qcow2)"),
     Option(
         "skip-broken-bitmaps",
@@ -139,8 +142,6 @@ OPTIONS = (
     HELP,
     Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
     Option("r", "r", metavar="RATE", refused="limiting the rate"),
-    Option("C", "C", refused="copying inside the storage"),
-    Option("salvage", name="salvage", refused="reading past errors"),
 )
 
 
@@ -154,14 +155,11 @@ def run(arguments: Arguments, console: Console) -> int:
     sparse_size = _sparse_size(arguments)
     threads = _threads(arguments)
     _check_no_effect(arguments)
-    if arguments.flag("skip-broken-bitmaps") and not arguments.flag("bitmaps"):
-        raise CommandError("--skip-broken-bitmaps needs --bitmaps")
+    check_flags(arguments)
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
-    if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
-        raise CommandError("--verify is for a new target without a backing file: use 'compare'")
     if target_text == "-":
         return _to_stdout(source_texts, arguments, objects, console)
     if arguments.flag("n"):
@@ -199,10 +197,10 @@ def run(arguments: Arguments, console: Console) -> int:
                 backing_secret=backing,
                 existing=existing,
                 threads=threads,
-                bitmaps=_bitmaps(arguments),
+                bitmaps=bitmaps_wanted(arguments),
+                salvage=arguments.flag("salvage"),
             )
-        for name in result.skipped_bitmaps:
-            console.warn(f"bitmap '{printable(name)}' is inconsistent and was left out")
+        tell_what_is_missing(result, console)
         if arguments.flag("verify"):
             _verify(images, target, arguments, console)
     return 0
@@ -370,13 +368,6 @@ def _sparse_size(arguments: Arguments) -> int:
     if size % 512 or size > _SPARSE_MAX:
         raise CommandError(f"-S is a multiple of 512 from 0 to {_SPARSE_MAX} bytes")
     return size
-
-
-def _bitmaps(arguments: Arguments) -> Literal["all", "consistent"] | None:
-    """Which bitmaps are to be copied."""
-    if not arguments.flag("bitmaps"):
-        return None
-    return "consistent" if arguments.flag("skip-broken-bitmaps") else "all"
 
 
 def _threads(arguments: Arguments) -> int | None:

@@ -28,6 +28,7 @@ from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.pipeline import THREADS_MAX
 from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
+from qcow2crypt.tasks.salvaging import Loss, Salvager
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -40,11 +41,13 @@ class ConvertResult:
     ``stored``   how many guest bytes were stored
     ``skipped_bitmaps``
                  names of bitmaps that were left out because they are inconsistent
+    ``losses``   what could not be read of the source, and is zeros in the target
     """
 
     size: int
     stored: int
     skipped_bitmaps: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 def convert(
@@ -69,6 +72,7 @@ def convert(
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
     bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -83,6 +87,9 @@ def convert(
     ``bitmaps`` of ``"all"`` copies the dirty bitmaps of a qcow2 source to a qcow2 target, both of
     version 3: names, granularities, flags and bits as they are, in clear.  An inconsistent bitmap
     is an error then; ``"consistent"`` leaves such out and names them in the result.
+
+    With ``salvage`` sectors of the source that cannot be read are zeros in the target, and the
+    result names them; the source must still open.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -122,6 +129,7 @@ def convert(
             existing=Existing(external=external),
             threads=threads,
             bitmaps=bitmaps,
+            salvage=salvage,
         )
 
 
@@ -141,6 +149,7 @@ def convert_images(
     existing: Existing | None = None,
     threads: int | None = None,
     bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
@@ -158,7 +167,8 @@ def convert_images(
     if bitmaps is not None and not into_existing:
         version = options.version if isinstance(options, Qcow2Options) else 3
         copied.check_target(target_format, version, size)
-    filler = Filler(sparse_size, progress, size, threads)
+    salvager = Salvager() if salvage else None
+    filler = Filler(sparse_size, progress, size, threads, salvager)
     with ExitStack() as stack:
         file = stack.enter_context(TargetFile(target))
         for image in images:
@@ -194,7 +204,8 @@ def convert_images(
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
         file.commit()
-    return ConvertResult(size, filler.stored, copied.skipped)
+    losses = salvager.losses() if salvager is not None else ()
+    return ConvertResult(size, filler.stored, copied.skipped, losses)
 
 
 def _backing(

@@ -246,6 +246,7 @@ def _write_anew(job: _Job, options: Qcow2Options | None, secret: Secret) -> None
         bitmaps=job.what.bitmaps.bitmaps if job.what.bitmaps is not None else (),
     )
     filler.copy_all(job.images, writer)
+    filler.salvager = None  # the target itself must be sound
     filler.copy(existing, writer, size)
     writer.finish()
     if isinstance(existing, RawImage) and size < existing.size:
