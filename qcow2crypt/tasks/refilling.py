@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
+from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.image import Reading, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.chain import Layer
@@ -27,6 +27,7 @@ from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.edit.bitmapadding import check_names
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.extensions import EXT_NAMES
+from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
@@ -34,7 +35,7 @@ from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.bitmapcopy import BitmapsToCopy
-from qcow2crypt.tasks.creation import TargetFormat, disk_writer
+from qcow2crypt.tasks.creation import DiskWriter, TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
@@ -180,11 +181,6 @@ def _check_compression(existing: Image, what: Existing) -> None:
         raise ArgumentError(
             "compression and an external data file are not supported at the same time: leave -c out"
         )
-    if what.backing is not None or not _is_simple(existing):
-        raise UnsupportedFeatureError(
-            "compressing into an image that has snapshots, bitmaps or a backing file",
-            f"'{existing.name}'; leave -c out",
-        )
 
 
 def _check_bitmaps(existing: Image, copied: BitmapsToCopy) -> None:
@@ -284,15 +280,17 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
         raise
     unit = image.structure.header.cluster_size
     with closing(image):
+        writer = _writer(image, compress=what.compress, keep_zeros=not filler.sparse_size)
         if what.backing is not None:
-            filler.copy_differences(job.images[0], _EditorWriter(image), image, unit)
+            filler.copy_differences(job.images[0], writer, image, unit)
         else:
             if filler.sparse_size:
                 # Less than a cluster cannot be left out of one.
                 filler.sparse_size = max(filler.sparse_size, unit)
-            writer = _ZerosBetween(image)
-            filler.copy_all(job.images, writer)
-            writer.clear(filler.total)
+            between = _ZerosBetween(writer, image)
+            filler.copy_all(job.images, between)
+            between.clear(filler.total)
+        writer.finish()
         if what.bitmaps is not None and what.bitmaps.bitmaps:
             image.add_bitmaps(what.bitmaps.bitmaps)
 
@@ -303,11 +301,20 @@ def _part(file: TargetFile) -> HostFile:
     return host
 
 
+def _writer(image: Qcow2Editor, *, compress: bool, keep_zeros: bool) -> DiskWriter:
+    writer = _EditorWriter(image)
+    if not compress:
+        return writer
+    options = Qcow2Options.like(image.structure.header)
+    return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=image)
+
+
 class _EditorWriter:
-    """An open image as a ``DiskWriter``."""
+    """An open image as a ``DiskWriter``, and as what takes compressed clusters."""
 
     def __init__(self, image: Qcow2Editor) -> None:
         self._image = image
+        self.size = image.size
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         self._image.pwrite(data, offset)
@@ -315,21 +322,31 @@ class _EditorWriter:
     def write_zeroes(self, offset: GuestOffset, length: int) -> None:
         self._image.write_zeroes(offset, length, unmap=True)
 
+    def write_compressed(self, offset: GuestOffset, stored: bytes) -> None:
+        self._image.write_compressed(stored, offset)
+
     def finish(self) -> None:
         self._image.flush()
 
 
-class _ZerosBetween(_EditorWriter):
+class _ZerosBetween:
     """Takes ascending writes; what lies between them becomes zeros, if it is not that yet."""
 
-    def __init__(self, image: Qcow2Editor) -> None:
-        super().__init__(image)
+    def __init__(self, writer: DiskWriter, image: Qcow2Editor) -> None:
+        self._writer = writer
+        self._image = image
         self._end = 0
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         self.clear(offset)
-        super().write(offset, data)
+        self._writer.write(offset, data)
         self._end = offset + memoryview(data).nbytes
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        self._writer.write_zeroes(offset, length)
+
+    def finish(self) -> None:
+        self._writer.finish()
 
     def clear(self, end: int) -> None:
         """Let all read as zeros from the last write up to ``end``."""
@@ -339,6 +356,6 @@ class _ZerosBetween(_EditorWriter):
             extent = next((one for one in extents if not one.reads_as_zero), None)
             if extent is None:
                 break
-            self.write_zeroes(extent.guest_offset, extent.length)
+            self._writer.write_zeroes(extent.guest_offset, extent.length)
             self._end = extent.guest_offset + extent.length
         self._end = max(self._end, end)

@@ -242,7 +242,6 @@ def test_compressed(
 REFUSED = {
     "-c aes": "lie in it in clear",
     "-c external": "external data file",
-    "-c snapped": "compressing into an image that has snapshots",
     "-B other.raw backed": "cannot look at",
     "-B short.raw backed": "not '",
     "-B base.raw compressed": "has no backing file",
