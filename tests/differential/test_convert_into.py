@@ -173,6 +173,63 @@ def test_same_disks(
     )
 
 
+@pytest.mark.parametrize("source", ["full.raw", "part.raw", "overlay.qcow2"])
+@pytest.mark.parametrize("name", sorted(TARGETS.keys() - ENCRYPTED - {"external", "rawdata"}))
+def test_compressed_into_what_stays(
+    qemu_img: QemuImg,
+    folders: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    source: str,
+) -> None:
+    """With -c the disks and all snapshots are those that qemu-img makes without."""
+    theirs, ours = folders
+    monkeypatch.chdir(theirs)
+    qemu_img.run(*_words(source, name))
+    wanted = [_read(qemu_img, name, one) for one in (None, *_snapshots(qemu_img, name))]
+    assert len(wanted) == 1 + (name in SNAPSHOTS)
+    monkeypatch.chdir(ours)
+    # Noise does not get shorter: some of the disk is to.
+    text = (b"some words that can be made shorter " * 20_000)[: 90 * K]
+    words = _words(source, name, "-c")
+    if source == "full.raw":
+        data = bytearray(Path(source).read_bytes())
+        data[110 * K : 200 * K] = text
+        Path(source).write_bytes(data)
+        wanted[0] = bytes(data)
+    for _ in range(2):
+        done = run_main(words)
+        assert done.status == 0, done.stderr
+        snapshots = (None, *_snapshots(qemu_img, name))
+        assert [_read(qemu_img, name, one) for one in snapshots] == wanted
+        assert run_main(["check", "-q", name]).status == 0
+        found = json.loads(qemu_img.run("check", "--output=json", name).stdout)
+        assert "leaks" not in found
+        assert found.get("compressed-clusters", 0) or source != "full.raw" or name == "big"
+
+
+@pytest.mark.parametrize("name", ["fresh", "snapped", "small"])
+def test_only_changes_are_compressed(
+    qemu_img: QemuImg, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """-c with -B: clusters that the target shows otherwise, and they alone."""
+    place = folders[1]
+    monkeypatch.chdir(place)
+    if name != "small":
+        qemu_img.run(*f"create -q -f qcow2 {BASE} {name}".split())
+    data = bytearray(Path("base.raw").read_bytes())
+    data[400 * K : 500 * K] = (b"words and words " * 10_000)[: 100 * K]
+    Path("changed.raw").write_bytes(data)
+    words = _words("changed.raw", name, "-c", "-B", "base.raw", "-F", "raw")
+    done = run_main(words)
+    assert done.status == 0, done.stderr
+    assert _read(qemu_img, name) == bytes(data)
+    found = json.loads(qemu_img.run("check", "--output=json", name).stdout)
+    assert "leaks" not in found
+    if name != "small":
+        assert found["compressed-clusters"] == found["allocated-clusters"] == 2
+
+
 def test_bitmaps_stay_and_claim_nothing_false(
     qemu_img: QemuImg, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from qcow2crypt.image.qcow2.edit.zeroing import Removal
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.image.qcow2.tables import read_l1
-from qcow2crypt.units import align_down, align_up
+from qcow2crypt.units import SECTOR_SIZE, align_down, align_up
 
 if TYPE_CHECKING:
     from qcow2crypt.image.info import Snapshot
@@ -95,7 +95,7 @@ class Qcow2Editor(GuestEditor):
         if offset % size or not 0 < len(stored) < size:
             raise ArgumentError(f"a compressed cluster is a whole one, and less than {size} bytes")
         with self._lock.writing:
-            self._check_range(offset, min(size, self._size - offset))
+            self._check_range(offset, SECTOR_SIZE)
             self._change(lambda: self._write_compressed(stored, offset))
 
     def _write_compressed(self, stored: bytes, offset: int) -> None:
