@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -150,6 +151,17 @@ def version_of_qemu() -> str:
     return done.stdout.splitlines()[0]
 
 
+def kind_of(folder: Path) -> str:
+    """The kind of file system that a folder is on."""
+    done = subprocess.run(
+        ["stat", "--file-system", "--format=%T", str(folder)],  # noqa: S607 - coreutils
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
 def measure(inputs: Inputs, rounds: int) -> list[Figures]:
     """All rows in turns; a round before the first makes memory warm and checks the outputs."""
     rows = list(inputs.rows())
@@ -210,19 +222,21 @@ def main() -> int:
     show(figures)
     print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after")
     if not given.quick:
-        document = {
+        document: dict[str, Any] = {
             "cpu": cpu(),
             "cpus": os.cpu_count(),
             "python": platform.python_version(),
             "commit": git("rev-parse", "HEAD"),
             "qemu-img": version_of_qemu(),
             "mib": given.mib,
+            "folder": kind_of(given.folder),
             "rounds": given.rounds,
             "load": [before, os.getloadavg()[0]],
             "figures": [asdict(one) for one in figures],
         }
         system = f"{platform.system().lower()}-{platform.machine()}"
-        path = ROOT / "benchmarks" / "results" / f"convert-{system}.json"
+        place = "" if document["folder"] == "tmpfs" else "-disk"
+        path = ROOT / "benchmarks" / "results" / f"convert-{system}{place}.json"
         path.write_text(json.dumps(document, indent=1) + "\n")
         print(path.relative_to(ROOT))
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from dataclasses import replace
 
 from damage.table import Damage, MapDamage, reads, refused, unreadable
 from damage.tiny import Tiny, put
@@ -92,7 +93,7 @@ def bad_run(name: str, data: bytes, offset: int = PACKED) -> MapDamage:
 
 _ZEROS = "qemu-img takes what lies behind the end of the file for zeros; half a header is no header"
 
-ROWS: list[Damage] = [
+_ROWS: list[Damage] = [
     reads("nothing", _DATA, _CONTENT),
     # The header.
     refused("version 2", header(4, 4, 2), HeaderError, ("version", 4)),
@@ -159,3 +160,4 @@ ROWS: list[Damage] = [
           put(run_of(b"\0" + packed(_LAST)), _ENTRY_3,
               struct.pack(">Q", compressed_entry(PACKED + 1, _RUN))), _CONTENT),
 ]  # fmt: skip
+ROWS = [replace(row, format="qcow") for row in _ROWS]

@@ -30,6 +30,7 @@ class Damage:
     ``says``     what the message must hold besides
     ``qemu``     what qemu-img does; "reads" where we refuse, "refuses" where we read
     ``why``      why we differ from QEMU
+    ``format``   what the file says it is, in qemu-img's words
     """
 
     name: str
@@ -40,6 +41,7 @@ class Damage:
     says: str = ""
     qemu: Qemu = "agrees"
     why: str = ""
+    format: Literal["qcow2", "qcow"] = field(default="qcow2", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

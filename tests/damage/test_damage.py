@@ -9,7 +9,14 @@ import io
 from pathlib import Path
 
 import pytest
-from damage import rows_compressed, rows_extensions, rows_header, rows_subclusters, rows_tables
+from damage import (
+    rows_compressed,
+    rows_extensions,
+    rows_header,
+    rows_qcow1,
+    rows_subclusters,
+    rows_tables,
+)
 from damage.table import Damage, MapDamage
 from golden import info_differences
 from oracles.qemu_img import Disk, QemuError, QemuImg
@@ -26,16 +33,16 @@ from qcow2crypt.errors import (
 SECRET = "open sesame"
 ROWS = [
     *(*rows_header.ROWS, *rows_extensions.ROWS, *rows_tables.ROWS),
-    *(*rows_subclusters.ROWS, *rows_compressed.ROWS),
+    *(*rows_subclusters.ROWS, *rows_compressed.ROWS, *rows_qcow1.ROWS),
 ]
 
 
 def names(row: Damage) -> str:
-    return row.name
+    return row.name if row.format == "qcow2" else f"{row.format}: {row.name}"
 
 
 def open_row(row: Damage) -> qcow2crypt.Image:
-    return qcow2crypt.open(io.BytesIO(row.data), format="qcow2", secret=SECRET)
+    return qcow2crypt.open(io.BytesIO(row.data), format=row.format, secret=SECRET)
 
 
 def open_and_read(row: Damage) -> None:
@@ -46,7 +53,7 @@ def open_and_read(row: Damage) -> None:
 
 
 def test_no_row_twice() -> None:
-    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert len({names(row) for row in ROWS}) == len(ROWS)
 
 
 def test_a_row_that_differs_from_qemu_says_why() -> None:
@@ -91,11 +98,11 @@ def test_a_damaged_cluster_spares_the_others(row: MapDamage) -> None:
 def test_it_is_described_unless_its_header_is_bad(row: Damage) -> None:
     if row.error is HeaderError:
         with pytest.raises(HeaderError) as caught:
-            qcow2crypt.info(io.BytesIO(row.data), format="qcow2")
+            qcow2crypt.info(io.BytesIO(row.data), format=row.format)
         assert (caught.value.field, caught.value.offset) == row.where
         return
-    info = qcow2crypt.info(io.BytesIO(row.data), format="qcow2")
-    assert info.format == "qcow2"
+    info = qcow2crypt.info(io.BytesIO(row.data), format=row.format)
+    assert info.format == row.format
     # Whether another file can be opened is not for the description of this one.
     readable = row.content is not None or isinstance(row, MapDamage)
     readable = readable or row.error is ExternalReferenceError
@@ -107,7 +114,7 @@ def test_it_is_described_unless_its_header_is_bad(row: Damage) -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=names)
 def test_qemu_thinks_the_same(row: Damage, qemu_img: QemuImg, tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "damaged.qcow2", passphrase=SECRET)
+    disk = Disk(tmp_path / "damaged", row.format, SECRET if row.format == "qcow2" else None)
     target = Disk(tmp_path / "read.raw", "raw")
     disk.path.write_bytes(row.data)
     should_read = row.qemu == "reads" or (row.qemu == "agrees" and row.content is not None)
@@ -135,7 +142,7 @@ NOT_DESCRIBED_ALIKE = {"snapshots behind the end of the file"}
     ids=names,
 )
 def test_qemu_describes_the_same(row: Damage, qemu_img: QemuImg, tmp_path: Path) -> None:
-    path = tmp_path / "damaged.qcow2"
-    path.write_bytes(row.data)
-    ours = qcow2crypt.info(path, format="qcow2").as_dict()
-    assert info_differences(qemu_img.info(Disk(path)), ours) == {}
+    disk = Disk(tmp_path / "damaged", row.format)
+    disk.path.write_bytes(row.data)
+    ours = qcow2crypt.info(disk.path, format=row.format).as_dict()
+    assert info_differences(qemu_img.info(disk), ours) == {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from oracles.qemu_img import Disk, QemuError, QemuImg
+from support.lockers import ALLOWED, FORCED, PAIRS, READER, WRITER
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, ImageLockedError, TargetError
@@ -18,13 +18,6 @@ from qcow2crypt.image.base import Image
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
 
-READER, FORCED, WRITER = "reader", "forced reader", "writer"
-ALLOWED = {
-    (READER, READER),
-    *itertools.product([FORCED], [READER, FORCED, WRITER]),
-    *itertools.product([READER, FORCED, WRITER], [FORCED]),
-}
-PAIRS = list(itertools.product([READER, FORCED, WRITER], repeat=2))
 SIZE = 1 << 20
 FORMATS = ("qcow2", "raw")
 OURS, THEIRS = b"o" * 4096, b"t" * 4096

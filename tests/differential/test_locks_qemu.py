@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
+from support.lockers import FORCED, READER, WRITER, opened
 
 from qcow2crypt.errors import ImageLockedError
 from qcow2crypt.image import locks
-from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.targetfile import TargetFile
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
 
-READER, FORCED, WRITER = "reader", "forced reader", "writer"
 PATIENCE = 20.0  # seconds for a program to start
 
 # What QEMU's programs hold while they have an image open: seen with 7.2.  For raw images they
@@ -139,16 +138,6 @@ def starts(name: str, path: Path) -> tuple[bool, str]:
                 return True, ""
         said, _ = process.communicate("quit\n", timeout=PATIENCE)
         return process.returncode == 0, said
-
-
-def opened(path: Path, kind: str) -> HostFile:
-    file = HostFile(path, writable=kind == WRITER)
-    try:
-        file.lock(writing=kind == WRITER, force_share=kind == FORCED)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 @pytest.mark.usefixtures("_qemu_nbd")

@@ -15,19 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.files import CONTENT
 from support.privileges import nobody
 
 from qcow2crypt.errors import ArgumentError, SourceError
 from qcow2crypt.image.hostfile import HostFile
-
-CONTENT = bytes(range(256)) * 5 + b"end"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "file"
-    file.write_bytes(CONTENT)
-    return file
 
 
 class Short(io.BytesIO):

@@ -8,18 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.files import CONTENT
 
 from qcow2crypt.errors import SourceError, TargetError
 from qcow2crypt.image.hostfile import HostFile
-
-CONTENT = bytes(range(256)) * 5 + b"end"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    file = tmp_path / "file"
-    file.write_bytes(CONTENT)
-    return file
 
 
 class TestCloseWhileInUse:

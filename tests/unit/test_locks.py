@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.lockers import ALLOWED, FORCED, PAIRS, READER, WRITER, opened
 
 from qcow2crypt.errors import ArgumentError, ImageLockedError, SourceError
 from qcow2crypt.image import locks
@@ -22,15 +22,6 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.targetfile import TargetFile
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
-
-READER, FORCED, WRITER = "reader", "forced reader", "writer"
-# As QEMU has it: readers beside readers, and a forced one beside everybody.
-ALLOWED = {
-    (READER, READER),
-    *itertools.product([FORCED], [READER, FORCED, WRITER]),
-    *itertools.product([READER, FORCED, WRITER], [FORCED]),
-}
-PAIRS = list(itertools.product([READER, FORCED, WRITER], repeat=2))
 
 HOLDER = """
 import sys
@@ -47,16 +38,6 @@ sys.stdin.read()
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "disk"
     file.write_bytes(bytes(1000))
-    return file
-
-
-def opened(path: Path, kind: str) -> HostFile:
-    file = HostFile(path, writable=kind == WRITER)
-    try:
-        file.lock(writing=kind == WRITER, force_share=kind == FORCED)
-    except BaseException:
-        file.close()
-        raise
     return file
 
 

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.privileges import nobody
+from support.targets import NEW, OLD, leftovers, mode_of, umask, write_new
 
 from qcow2crypt.errors import ArgumentError, TargetError
-from qcow2crypt.targetfile import PART_SUFFIX, TargetFile
-
-OLD, NEW = b"what was there before", b"what is new"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "target"
-    path.write_bytes(OLD)
-    return path
-
-
-def leftovers(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.endswith(PART_SUFFIX)]
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextlib.contextmanager
-def umask(value: int) -> Iterator[None]:
-    old = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(old)
-
-
-def write_new(path: str | os.PathLike[str]) -> None:
-    with TargetFile(path) as file:
-        file.pwrite(NEW, 0)
-        file.commit()
+from qcow2crypt.targetfile import TargetFile
 
 
 class TestCommit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shutil
@@ -10,47 +9,15 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.targets import NEW, OLD, leftovers, write_new
 
 import qcow2crypt
 from qcow2crypt.errors import TargetError
-from qcow2crypt.targetfile import PART_SUFFIX, TargetFile
-
-OLD, NEW = b"what was there before", b"what is new"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    path = tmp_path / "target"
-    path.write_bytes(OLD)
-    return path
-
-
-def leftovers(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.endswith(PART_SUFFIX)]
-
-
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextlib.contextmanager
-def umask(value: int) -> Iterator[None]:
-    old = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(old)
-
-
-def write_new(path: str | os.PathLike[str]) -> None:
-    with TargetFile(path) as file:
-        file.pwrite(NEW, 0)
-        file.commit()
+from qcow2crypt.targetfile import TargetFile
 
 
 class TestFailures:

@@ -5,27 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.lockers import FORCED, READER, WRITER, opened
 
 from qcow2crypt.errors import ImageLockedError
 from qcow2crypt.image import locks
-from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.targetfile import TargetFile
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
-
-READER, FORCED, WRITER = "reader", "forced reader", "writer"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "disk"
     file.write_bytes(bytes(1000))
-    return file
-
-
-def opened(path: Path, kind: str) -> HostFile:
-    file = HostFile(path, writable=kind == WRITER)
-    file.lock(writing=kind == WRITER, force_share=kind == FORCED)
     return file
 
 

@@ -1,0 +1,145 @@
+"""Put the figures of convert.py and convert_more.py into docs/conversion.md, and draw its picture.
+
+    python benchmarks/convert_document.py        needs matplotlib: pip install 'qcow2crypt[bench]'
+
+What stands between the two marks in the document is replaced; no figure there is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENT = ROOT / "docs" / "conversion.md"
+PICTURE = ROOT / "docs" / "conversion.svg"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+MAIN, MORE = "convert-linux-x86_64.json", "convert_more-linux-x86_64.json"
+OURS, DEFAULT, FAST, COPY = "qcow2crypt -m2", "qemu-img", "qemu-img -m16 -W", "cp"
+Row = dict[str, Any]
+
+
+def seconds(rows: list[Row], who: str, **wanted: object) -> float | None:
+    """The median of ``who`` for one piece of work."""
+    for row in rows:
+        if row["who"] == who and all(row[key] == value for key, value in wanted.items()):
+            return float(row["median"])
+    return None
+
+
+def times(peer: float | None, ours: float | None) -> str:
+    """How many times faster than a peer."""
+    return f"{peer / ours:.1f}x" if peer and ours else "-"
+
+
+def main_table(result: dict[str, Any]) -> list[str]:
+    """One line for each kind of work and size of cluster."""
+    rows = result["figures"]
+    copy = seconds(rows, COPY)
+    machine = f"{result['cpu']}, two threads, {result['qemu-img']}"
+    lines = [
+        f"{result['mib']} MiB of random data, {result['folder']}; {machine}.",
+        f"[The whole result](../benchmarks/results/{MAIN}).",
+        "",
+        "| | clusters | seconds | speed of qemu-img | with `-m 16 -W` | time of cp |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if row["who"] != OURS:
+            continue
+        what = {"work": row["work"], "cluster_size": row["cluster_size"]}
+        ours = seconds(rows, OURS, **what)
+        cells = [
+            f"{ours:.2f}",
+            times(seconds(rows, DEFAULT, **what), ours),
+            times(seconds(rows, FAST, **what), ours),
+            times(ours, copy),
+        ]
+        lines.append(f"| {row['work']} | {row['cluster_size']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def more_table(result: dict[str, Any]) -> list[str]:
+    """Sparse and compressed sources, and the library."""
+    lines = ["", "| | | seconds | memory, MiB |", "| --- | --- | --- | --- |"]
+    for section in ("sparse", "compressed", "library"):
+        for row in result.get(section, []):
+            memory = f"{row['memory_mib']:.0f}" if "memory_mib" in row else ""
+            lines.append(f"| {row['work']} | {row['who']} | {row['median_s']:.2f} | {memory} |")
+    return [*lines, "", f"[The whole result](../benchmarks/results/{MORE})."]
+
+
+def draw(rows: list[Row]) -> None:
+    """Three pictures beside each other: by size, by clusters, by threads."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "qcow2crypt"  # the same file from the same figures
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), constrained_layout=True)
+    series = [
+        *((who, work) for who in (OURS, DEFAULT) for work in ("raw to AES", "AES to raw")),
+        (COPY, "raw to AES"),
+    ]
+    for who, work in series:
+        name = who if who == COPY else f"{who}, {work}"
+        mine = [row for row in rows if row["who"] == who and row["work"] == work]
+        style = {"marker": "o", "linestyle": "-" if work == "raw to AES" else "--", "label": name}
+        for panel, key, fixed in (
+            (panels[0], "mib", ("cluster_size", 65536)),
+            (panels[1], "cluster_size", ("mib", 256)),
+        ):
+            points = {row[key]: row["median_s"] for row in mine if row[fixed[0]] == fixed[1]}
+            panel.plot(sorted(points), [points[x] for x in sorted(points)], **style)
+    threads = {
+        int(row["who"][-1]): row["median_s"]
+        for row in rows
+        if row["who"].startswith("qcow2crypt -m")
+        and row["cluster_size"] == 65536
+        and row["mib"] == 256
+        and row["work"] == "raw to AES"
+    }
+    panels[2].plot(sorted(threads), [threads[x] for x in sorted(threads)], marker="o")
+    panels[2].set_ylim(bottom=0)
+    panels[2].set_xticks(sorted(threads))
+    for panel, title, label in (
+        (panels[0], "by size (16 GiB: 2 GiB of data)", "MiB, clusters of 64 KiB"),
+        (panels[1], "256 MiB by cluster size", "bytes"),
+        (panels[2], "256 MiB raw to AES by threads", "threads"),
+    ):
+        panel.set_title(title)
+        panel.set_xlabel(label)
+        panel.set_ylabel("seconds")
+        panel.grid(visible=True, alpha=0.3)
+    for panel in panels[:2]:
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+    panels[0].legend(fontsize="x-small")
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def text(main: dict[str, Any], more: dict[str, Any]) -> str:
+    """What stands between the marks."""
+    return "\n".join([*main_table(main), *more_table(more)])
+
+
+def main() -> None:
+    """Replace what stands between the marks, and the picture."""
+    try:
+        first, second = (json.loads((RESULTS / name).read_text()) for name in (MAIN, MORE))
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}; convert.py and convert_more.py write them")
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    new = f"{before}{BEGIN}\n\n{text(first, second)}\n\n{END}{after}"
+    DOCUMENT.write_text(new, encoding="utf-8")
+    draw(second["growth"])
+    print(f"{DOCUMENT} and {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
