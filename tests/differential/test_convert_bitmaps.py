@@ -121,8 +121,8 @@ def test_random_bitmaps(new_case: NewCase, data: st.DataObject) -> None:
             granularity = data.draw(st.integers(9, 20))
             more = data.draw(st.sampled_from([(), ("--disable",)]))
             case.theirs("bitmap", "--add", *more, "-g", str(1 << granularity), source, name)
-            content = source.read_bytes()
-            (seen,) = [one for one in bitmaps_in(content) if one.name == name.encode()]
+        # Nobody counts the clusters that this adds: the last change of the source.
+        for seen in bitmaps_in(source.read_bytes()):
             clusters: dict[int, bytes | None] = {}
             for index in range(seen.entries):
                 kind = noise.choice(["nothing", "ones", "bits", "few", "zeros"])
@@ -134,7 +134,7 @@ def test_random_bitmaps(new_case: NewCase, data: st.DataObject) -> None:
                     clusters[index] = bytes(few)
                 elif kind != "nothing":
                     clusters[index] = None if kind == "ones" else bytes(1 << source_bits)
-            source.write_bytes(with_table(content, seen.name, clusters))
+            source.write_bytes(with_table(source.read_bytes(), seen.name, clusters))
         options = ("-o", f"cluster_size={1 << target_bits}")
         for run, target in ((case.theirs, theirs), (case.ours, ours)):
             run("convert", "--bitmaps", "-O", "qcow2", *options, source, target)

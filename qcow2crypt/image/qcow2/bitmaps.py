@@ -24,12 +24,13 @@ from qcow2crypt.image.qcow2.bitmapentries import (
     bit_count,
     payload_length,
 )
+from qcow2crypt.image.qcow2.check.census_tables import read_entries
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import Header
 from qcow2crypt.image.qcow2.snapshots import read_within
 from qcow2crypt.image.qcow2.structure import Structure
-from qcow2crypt.image.qcow2.tables import pack_table, read_table
+from qcow2crypt.image.qcow2.tables import pack_table
 from qcow2crypt.units import align_up, div_up
 
 _ALL_ONES = 1
@@ -70,12 +71,11 @@ def read_directory(file: HostFile, pointer: BitmapsPointer) -> Iterator[BitmapEn
 
 @dataclass(frozen=True, slots=True)
 class StoredBitmap:
-    """A bitmap of an image that is open, with its table.  Made by ``readable_bitmap``."""
+    """A bitmap of an image that is open.  ``readable_bitmap`` checks what it is made of."""
 
     file: HostFile
     header: Header
     entry: BitmapEntry
-    table: array[int]
 
     def parts(self, size: int) -> Iterator[tuple[int, bytes]]:
         """The bits in parts of ``size`` bytes, a power of two: number and bytes.
@@ -99,16 +99,30 @@ class StoredBitmap:
 
     def _clusters(self) -> Iterator[tuple[int, bytes]]:
         """Byte of the bitmap and content, for clusters that are not all zero by their entry."""
-        size, entry = self.header.cluster_size, self.entry
-        guest_size = self.header.guest_size
-        length = payload_length(guest_size, entry.granularity_bits)
-        for index, word in enumerate(self.table):
+        size = self.header.cluster_size
+        length = payload_length(self.header.guest_size, self.entry.granularity_bits)
+        for index, word in self.words():
             start = index * size
             part = min(size, length - start)
             if host := word & OFFSET_MASK:
                 yield start, self.file.pread(part, host)
-            elif word & _ALL_ONES:
+            else:
                 yield start, b"\xff" * part
+
+    def words(self) -> Iterator[tuple[int, int]]:
+        """The entries of the table that are not 0, each with its index.  Raises FormatError."""
+        size, entry = self.header.cluster_size, self.entry
+        for index, word in read_entries(self.file, entry.table_offset, entry.table_entries):
+            host = word & OFFSET_MASK
+            if word & _RESERVED or host % size or (host and word & _ALL_ONES):
+                raise FormatError(
+                    f"a table entry of bitmap '{entry.shown}' is not valid",
+                    field=f"bitmap table entry {index}",
+                    offset=entry.table_offset + index * ENTRY_SIZE,
+                    found=f"{word:#018x}",
+                    allowed=f"a multiple of {size:#x}, 0 or 1",
+                )
+            yield index, word
 
 
 def readable_bitmap(file: HostFile, structure: Structure, entry: BitmapEntry) -> StoredBitmap:
@@ -123,19 +137,10 @@ def readable_bitmap(file: HostFile, structure: Structure, entry: BitmapEntry) ->
             found=f"{entry.table_entries} table entries at {entry.table_offset:#x}",
             allowed="what the format allows for this disk; 'check' tells more",
         )
-    table = read_table(file, entry.table_offset, entry.table_entries)
-    size = header.cluster_size
-    for index, word in enumerate(table):
-        host = word & OFFSET_MASK
-        if word & _RESERVED or host % size or (host and word & _ALL_ONES):
-            raise FormatError(
-                f"a table entry of bitmap '{entry.shown}' is not valid",
-                field=f"bitmap table entry {index}",
-                offset=entry.table_offset + index * ENTRY_SIZE,
-                found=f"{word:#018x}",
-                allowed=f"a multiple of {size:#x}, 0 or 1",
-            )
-    return StoredBitmap(file, header, entry, table)
+    bitmap = StoredBitmap(file, header, entry)
+    for _ in bitmap.words():
+        pass  # an entry that is not valid shall be told before anything is written
+    return bitmap
 
 
 def store_bitmaps(
