@@ -27,6 +27,13 @@ def bits_of(content: bytes) -> Bits:
     return tuple((one.name, one.flags, one.bits) for one in bitmaps_in(content))
 
 
+def _torn(before: bytes, after: bytes) -> list[bytes]:
+    """A write to the header of which one sector arrived, and one of which all others did."""
+    if before[:1024] == after[:1024]:
+        return []
+    return [after[:512] + before[512:], before[:512] + after[512:]]
+
+
 @pytest.mark.parametrize("present", [False, True], ids=["none before", "some before"])
 @pytest.mark.parametrize(
     "options",
@@ -69,6 +76,7 @@ def test_every_point(
     for point in range(done + 1):
         disks = [journal.part(point, rng) for _ in range(ORDERS)]
         disks += [journal.alone(point)] if point < done else []
+        disks += _torn(journal.prefix(point), journal.prefix(point + 1)) if point < done else []
         for content in [*disks, journal.prefix(point)]:
             found = bits_of(content)
             assert found in (old, new)
