@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import qcow2crypt
+from qcow2crypt.cli.convertflags import bitmaps_wanted, check_flags, tell_what_is_missing
 from qcow2crypt.cli.createopts import (
     help_lines,
     read_create_options,
@@ -38,6 +39,7 @@ from qcow2crypt.cli.passphrases import (
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
 from qcow2crypt.cli.sizes import parse_number, parse_size
+from qcow2crypt.cli.sources import look_at_source
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
     OLD_ENCRYPTION,
@@ -46,7 +48,7 @@ from qcow2crypt.cli.targets import (
     warn_if_name_misleads,
     with_old_encryption,
 )
-from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.cli.terminal import Console
 from qcow2crypt.image.names import LayerOptions
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ _CACHE_MODES = ("none", "off", "writeback", "writethrough", "directsync", "unsaf
 _SPARSE_MAX = 16 << 20
 _ONLY_FOR_FILES = (
     *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
+    *("bitmaps", "skip-broken-bitmaps", "salvage"),
     *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
 )
 OPTIONS = (
@@ -100,6 +103,7 @@ OPTIONS = (
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     Option("m", "m", metavar="N", about="how many threads work side by side, 1 to 16"),
     Option("W", "W", about="no effect on the result: writing is in order"),
+    Option("C", "C", about="no effect on the disk: QEMU lets the storage copy; not with -c, -S"),
     Option("t", "t", metavar="CACHE", about="no effect on the result: QEMU's cache for TARGET"),
     Option("T", "T", metavar="CACHE", about="no effect on the result: QEMU's cache for SOURCE"),
     Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
@@ -120,6 +124,13 @@ OPTIONS = (
         name="raw-zeros",
         about="read encrypted sectors that were only preallocated as zeros",
     ),
+    Option("salvage", name="salvage", about="zeros for what cannot be read of SOURCE; warn"),
+    Option("bitmaps", name="bitmaps", about="copy the dirty bitmaps of SOURCE (qcow2 to qcow2)"),
+    Option(
+        "skip-broken-bitmaps",
+        name="skip-broken-bitmaps",
+        about="leave out bitmaps that are inconsistent, with a warning",
+    ),
     Option(
         "B",
         "B",
@@ -131,10 +142,6 @@ OPTIONS = (
     HELP,
     Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
     Option("r", "r", metavar="RATE", refused="limiting the rate"),
-    Option("C", "C", refused="copying inside the storage"),
-    Option("bitmaps", name="bitmaps", refused="dirty bitmaps"),
-    Option("skip-broken-bitmaps", name="skip-broken-bitmaps", refused="dirty bitmaps"),
-    Option("salvage", name="salvage", refused="reading past errors"),
 )
 
 
@@ -148,12 +155,11 @@ def run(arguments: Arguments, console: Console) -> int:
     sparse_size = _sparse_size(arguments)
     threads = _threads(arguments)
     _check_no_effect(arguments)
+    check_flags(arguments)
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
-    if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
-        raise CommandError("--verify is for a new target without a backing file: use 'compare'")
     if target_text == "-":
         return _to_stdout(source_texts, arguments, objects, console)
     if arguments.flag("n"):
@@ -175,10 +181,10 @@ def run(arguments: Arguments, console: Console) -> int:
             stack.enter_context(_source(text, arguments, objects, console)) for text in source_texts
         ]
         for image in images:
-            _look_at_source(image, console)
+            look_at_source(image, console)
         backing = Keyring(ImageName("", ""), arguments, objects, console, only_names=True)
         with progress(mode, "convert") as report:
-            convert_images(
+            result = convert_images(
                 images,
                 target.path,
                 target_format=target.format,
@@ -191,7 +197,10 @@ def run(arguments: Arguments, console: Console) -> int:
                 backing_secret=backing,
                 existing=existing,
                 threads=threads,
+                bitmaps=bitmaps_wanted(arguments),
+                salvage=arguments.flag("salvage"),
             )
+        tell_what_is_missing(result, console)
         if arguments.flag("verify"):
             _verify(images, target, arguments, console)
     return 0
@@ -220,7 +229,7 @@ def _to_stdout(
     with ExitStack() as stack:
         images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
         for image in images:
-            _look_at_source(image, console)
+            look_at_source(image, console)
         sys.stdout.flush()
         with progress(progress_mode(arguments), "convert") as report:
             stream(images, sys.stdout.fileno(), progress=report)
@@ -349,29 +358,6 @@ def _names(arguments: Arguments) -> tuple[tuple[str, ...], str]:
     if len(arguments.operands) < 2:
         raise UsageError("convert takes two names: the image to read and the image to write")
     return arguments.operands[:-1], arguments.operands[-1]
-
-
-def _look_at_source(image: Image, console: Console) -> None:
-    """Look at the source before the work: a wrong passphrase should be seen now, not at the end.
-
-    What reading raises is left to the conversion, which says where.
-    """
-    from qcow2crypt.errors import Qcow2CryptError
-    from qcow2crypt.tasks.plausible import look_at
-
-    if console.quiet or image.info().encryption is None:
-        return
-    try:
-        look = look_at(image)
-    except Qcow2CryptError:
-        return
-    if not look.plausible:
-        console.warn(
-            f"with this passphrase '{printable(image.name)}' does not look like a disk: no "
-            "partition table, no file system, nothing but noise. Legacy AES cannot tell a wrong "
-            "passphrase: compare it letter by letter, look for a newline at its end or another "
-            "keyboard layout. (A disk that the guest itself encrypted looks like this too)"
-        )
 
 
 def _sparse_size(arguments: Arguments) -> int:

@@ -16,8 +16,9 @@ from qcow2crypt.image.luks1 import Luks1Header, parse_luks1
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow1.structure import read_qcow1_structure
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.bitmapdirectory import read_directory
 from qcow2crypt.image.qcow2.remarks import table_remarks
-from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
+from qcow2crypt.image.qcow2.snapshots import read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import SECTOR_SIZE, align_up
 
@@ -120,11 +121,11 @@ def describe_qcow2(file: HostFile) -> ImageInfo:
         if structure.bitmaps is not None:
             specific["bitmaps"] = [
                 {
-                    "name": bitmap.name,
+                    "name": bitmap.shown,
                     "granularity": bitmap.granularity,
                     "flags": ["in-use"] * bitmap.in_use + ["auto"] * bitmap.auto,
                 }
-                for bitmap in read_bitmaps(file, structure.bitmaps)
+                for bitmap in read_directory(file, structure.bitmaps)
             ]
     except FormatError as error:
         findings.append(str(error))

@@ -23,20 +23,31 @@ from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.tasks.bitmapcopy import BitmapsToCopy, CopyBitmaps, bitmaps_to_copy
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.pipeline import THREADS_MAX
 from qcow2crypt.tasks.refilling import Existing, layers_of, refill, refuse_source
+from qcow2crypt.tasks.salvaging import Loss, Salvager
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult:
-    """What a conversion did: the guest size, and how many guest bytes were stored."""
+    """What a conversion did.
+
+    ``size``     bytes of the guest disk
+    ``stored``   how many guest bytes were stored
+    ``skipped_bitmaps``
+                 names of bitmaps that were left out because they are inconsistent
+    ``losses``   what could not be read of the source, and is zeros in the target
+    """
 
     size: int
     stored: int
+    skipped_bitmaps: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 def convert(
@@ -60,6 +71,8 @@ def convert(
     raw_zeros: RawZeros = "decrypt",
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
+    bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -70,6 +83,13 @@ def convert(
     called with guest bytes done and in all.  ``threads`` of 1 to 16 read and write side by side,
     None: one for each processor, at most 4; the result is the same.  The source is only read.  The
     target appears whole or not at all, and must not be a file of the source.
+
+    ``bitmaps`` of ``"all"`` copies the dirty bitmaps of a qcow2 source to a qcow2 target, both of
+    version 3: names, granularities, flags and bits as they are, in clear.  An inconsistent bitmap
+    is an error then; ``"consistent"`` leaves such out and names them in the result.
+
+    With ``salvage`` sectors of the source that cannot be read are zeros in the target, and the
+    result names them; the source must still open.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -108,6 +128,8 @@ def convert(
             backing_secret=secrets_by_layer(None, secrets),
             existing=Existing(external=external),
             threads=threads,
+            bitmaps=bitmaps,
+            salvage=salvage,
         )
 
 
@@ -126,6 +148,8 @@ def convert_images(
     backing_secret: LayerSecret | None = None,
     existing: Existing | None = None,
     threads: int | None = None,
+    bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
@@ -139,7 +163,12 @@ def convert_images(
     size = sum(image.size for image in images)
     if threads is not None and not 1 <= threads <= THREADS_MAX:
         raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
-    filler = Filler(sparse_size, progress, size, threads)
+    copied = BitmapsToCopy() if bitmaps is None else bitmaps_to_copy(images, bitmaps)
+    if bitmaps is not None and not into_existing:
+        version = options.version if isinstance(options, Qcow2Options) else 3
+        copied.check_target(target_format, version, size)
+    salvager = Salvager() if salvage else None
+    filler = Filler(sparse_size, progress, size, threads, salvager)
     with ExitStack() as stack:
         file = stack.enter_context(TargetFile(target))
         for image in images:
@@ -148,6 +177,7 @@ def convert_images(
             given = existing or Existing()
             secret_for = backing_secret or secrets_by_layer(None, None)
             what = replace(given, format=target_format, secret=target_secret, compress=compress)
+            what = replace(what, bitmaps=None if bitmaps is None else copied)
             refill(filler, images, file, replace(what, engine=engine, secret_for=secret_for))
         else:
             backing = None
@@ -164,6 +194,7 @@ def convert_images(
                 backing=backing,
                 compress=compress,
                 keep_zeros=not sparse_size,
+                bitmaps=copied.bitmaps,
             )
             for image, companion in itertools.product(images, file.companions):
                 refuse_source(image, companion)
@@ -173,7 +204,8 @@ def convert_images(
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
         file.commit()
-    return ConvertResult(size, filler.stored)
+    losses = salvager.losses() if salvager is not None else ()
+    return ConvertResult(size, filler.stored, copied.skipped, losses)
 
 
 def _backing(

@@ -12,6 +12,7 @@ from qcow2crypt.image.chain import open_files
 from qcow2crypt.image.names import JSON, LayerOptions, path_beside, protocol_of, stored_options
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.image.policy import DEFAULT, External
+from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
 from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
 from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
 from qcow2crypt.image.qcow2.options import Qcow2Options
@@ -119,11 +120,13 @@ def disk_writer(
     backing: Backing | None = None,
     compress: bool = False,
     keep_zeros: bool = False,
+    bitmaps: Sequence[StoredBitmap] = (),
 ) -> DiskWriter:
     """The writer for a new image in ``file``.
 
     ``backing`` is the disk of the backing file that the options name: it is needed when data is
     to be written.  ``compress`` stores compressed clusters; those of zeros too if ``keep_zeros``.
+    ``bitmaps`` of a disk of this size are copied to a qcow2 image.
     Raises ArgumentError, SecretError, TargetError.
     """
     qcow2 = options if isinstance(options, Qcow2Options) else None
@@ -148,7 +151,7 @@ def disk_writer(
     options = options or Qcow2Options()
     if compress:
         _check_compression(options)
-    writer = _qcow2_writer(file, size, options, backing, secret=secret, engine=engine)
+    writer = _qcow2_writer(file, size, options, backing, bitmaps, secret=secret, engine=engine)
     if compress:
         return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
     return writer
@@ -159,6 +162,7 @@ def _qcow2_writer(
     size: int,
     options: Qcow2Options,
     backing: Backing | None,
+    bitmaps: Sequence[StoredBitmap],
     *,
     secret: Secret,
     engine: str | None,
@@ -177,7 +181,9 @@ def _qcow2_writer(
             if os.path.realpath(backing_path) == os.path.realpath(data_path):
                 raise ArgumentError(f"the backing file cannot be the data file: '{data_path}'")
         data = file.with_companion(data_path)
-    return Qcow2Writer(file, size, options, cipher, data_target=data, backing=backing)
+    return Qcow2Writer(
+        file, size, options, cipher, data_target=data, backing=backing, bitmaps=bitmaps
+    )
 
 
 def _check_backing(target: Target, name: str, backing_format: str | None) -> None:

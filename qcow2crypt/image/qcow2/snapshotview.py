@@ -48,6 +48,11 @@ class Qcow2Snapshot(Image):
         self._map = ClusterMap(file, header, l1, image.tables, l1_offset=offset)
 
     @property
+    def image(self) -> Qcow2Image:
+        """The image that has this snapshot."""
+        return self._image
+
+    @property
     def encrypted(self) -> bool:
         """True where the image is."""
         return self._image.encrypted

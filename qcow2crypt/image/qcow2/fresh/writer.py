@@ -15,7 +15,9 @@ from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
+from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.image.qcow2.bitmaps import StoredBitmap, store_bitmaps
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
     pack_compressed,
@@ -71,6 +73,7 @@ class Qcow2Writer:
     ``cipher`` must be given exactly when the options ask for encryption, ``data_target`` exactly
     when they name a data file.  Guest ranges that are never written read as zeros, or from the
     backing file if the options name one; then ``backing`` is needed to write parts of clusters.
+    ``bitmaps`` are those of a disk of the same size, to be copied; version 3 only.
     Raises ArgumentError when the disk is too large for the cluster size, and what the targets
     raise.
     """
@@ -84,16 +87,21 @@ class Qcow2Writer:
         *,
         data_target: Target | None = None,
         backing: Backing | None = None,
+        bitmaps: Sequence[StoredBitmap] = (),
     ) -> None:
         if (cipher is not None) != (options.encryption is not None):
             raise ArgumentError("a cipher is needed exactly when the options ask for encryption")
         if (data_target is not None) != (options.data_file is not None):
             raise ArgumentError("a data target is needed exactly when the options name a data file")
+        if bitmaps and options.version < 3:
+            raise ArgumentError("an image of version 2 cannot have bitmaps")
         self._target = target
         self._data = data_target
         self._options = options
         self._cipher = cipher
         self._backing = backing
+        self._bitmaps = bitmaps
+        self._directory = ext.BitmapsPointer(0, 0, 0) if bitmaps else None
         cluster_size = options.cluster_size
         self._cluster_size = cluster_size
         self.size = align_up(size, SECTOR_SIZE)
@@ -222,6 +230,8 @@ class Qcow2Writer:
         allocator = self._allocator
         if self._compressed:
             self._end = align_up(self._end, SECTOR_SIZE)
+        if self._bitmaps:
+            self._directory = store_bitmaps(self._bitmaps, size, allocator.allocate, self._write)
         for place, blocks in allocator.retired:
             # QEMU leaves the bytes of a former refcount table where nothing has used them since.
             old = refcount_table(blocks, size, place.count)
@@ -262,7 +272,9 @@ class Qcow2Writer:
 
     def _header_places(self, l1_first: int) -> HeaderPlaces:
         table, size = self._allocator.table, self._cluster_size
-        return HeaderPlaces(len(self._l1), l1_first * size, table.first * size, table.count)
+        return HeaderPlaces(
+            len(self._l1), l1_first * size, table.first * size, table.count, self._directory
+        )
 
     # Bytes.
 
