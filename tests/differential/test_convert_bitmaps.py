@@ -130,7 +130,7 @@ def test_random_bitmaps(new_case: NewCase, data: st.DataObject) -> None:
                     clusters[index] = noise.randbytes(1 << source_bits)
                 elif kind == "few":
                     few = bytearray(1 << source_bits)
-                    few[noise.randrange(len(seen.bits))] = 1 << noise.randrange(8)
+                    few[noise.randrange(min(len(seen.bits), len(few)))] = 1 << noise.randrange(8)
                     clusters[index] = bytes(few)
                 elif kind != "nothing":
                     clusters[index] = None if kind == "ones" else bytes(1 << source_bits)
