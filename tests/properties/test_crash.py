@@ -73,7 +73,7 @@ KINDS = [
          backing=True, snapshots=1),
     Kind("aes-lazy", {"cluster_size": 1024, "lazy_refcounts": True}, 1 << 19, compressed=True),
     Kind("plain-compressing", {"cluster_size": 4096}, 1 << 20, encrypted=False, snapshots=1,
-         compressed=True, resize=False, compressing=True, operations=40),
+         compressed=True, resize=False, compressing=True, operations=40, granularity=(4096,)),
     Kind("plain-extended-compressing", {"cluster_size": 16384, "extended_l2": True,
          "refcount_bits": 2}, 400 * SECTOR, encrypted=False, backing=True, snapshots=1,
          resize=False, compressing=True, operations=30),

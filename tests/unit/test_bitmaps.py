@@ -197,8 +197,8 @@ def _editor(memory: Memory) -> Qcow2Editor:
     return Qcow2Editor(HostFile(memory, writable=True))
 
 
-def test_bitmaps_are_added_and_recorded_into_no_more() -> None:
-    """What is added is true until the next write: then enabled bitmaps are in use."""
+def test_bitmaps_are_added_and_recorded_into() -> None:
+    """What is added is enabled where it was: it records the next write."""
     bitmaps = stored(image(1 << 20, one=(9, b"\1"), two=(12, b"\xff")))
     memory = _empty(Qcow2Options(cluster_size=CLUSTER))
     editor = _editor(memory)
@@ -214,11 +214,12 @@ def test_bitmaps_are_added_and_recorded_into_no_more() -> None:
     with pytest.raises(ArgumentError, match="has a bitmap 'two' already"):
         editor.add_bitmaps(bitmaps[1:])
     editor.pwrite(b"y" * 512, 512)
+    assert [one.flags for one in bitmaps_in(memory.getvalue())] == [3, 3]
     editor.close()
     found = bitmaps_in(memory.getvalue())
     assert [(one.name, one.flags, one.bits[:1]) for one in found] == [
-        (b"one", 3, b"\1"),
-        (b"two", 3, b"\xff"),
+        (b"one", 2, b"\3"),
+        (b"two", 2, b"\xff"),
     ]
     memory.seek(0)
     assert qcow2crypt.check(memory).leaks == 0
