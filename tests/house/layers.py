@@ -66,6 +66,7 @@ LAYERS = (
             "image.qcow2.edit.protected",
             *("image.qcow2.edit.refcounts", "image.qcow2.edit.metadata"),
             *("image.qcow2.edit.zeroing", "image.qcow2.edit.reserving"),
+            "image.qcow2.edit.compressing",
             *("image.qcow2.edit.dirtybitmaps", "image.qcow2.edit.bitmapsizes"),
         ),
         ("words", "layouts", "files"),
