@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import qcow2crypt
+from qcow2crypt.cli.convertflags import bitmaps_wanted, check_flags, tell_what_is_missing
 from qcow2crypt.cli.convertstreams import (
     STREAM,
     check_input,
@@ -46,6 +47,7 @@ from qcow2crypt.cli.passphrases import (
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
 from qcow2crypt.cli.resume import RESUME, check_resume, convert_resumed, telling_left_over
 from qcow2crypt.cli.sizes import parse_size
+from qcow2crypt.cli.sources import look_at_source
 from qcow2crypt.cli.targets import (
     CREATE_OPTIONS,
     OLD_ENCRYPTION,
@@ -54,11 +56,12 @@ from qcow2crypt.cli.targets import (
     warn_if_name_misleads,
     with_old_encryption,
 )
-from qcow2crypt.cli.terminal import Console, printable
+from qcow2crypt.cli.terminal import Console
 from qcow2crypt.image.names import LayerOptions
 
 if TYPE_CHECKING:
     from qcow2crypt import Image
+    from qcow2crypt.tasks.refilling import Existing
 
 USAGE = "qcow2crypt convert [options] SOURCE... TARGET"
 ABOUT = """\
@@ -104,6 +107,7 @@ OPTIONS = (
     Option("target-is-zero", name="target-is-zero", about="no effect: zeros cost nothing here"),
     *MANNER_OPTIONS,
     RESUME,
+    Option("C", "C", about="no effect on the disk: QEMU lets the storage copy; not with -c, -S"),
     Option("verify", name="verify", about="read TARGET again, compare, and print a SHA-256"),
     Option("c", "c", about="compress clusters (qcow2, not encrypted)"),
     Option(
@@ -122,6 +126,13 @@ OPTIONS = (
         name="raw-zeros",
         about="read encrypted sectors that were only preallocated as zeros",
     ),
+    Option("salvage", name="salvage", about="zeros for what cannot be read of SOURCE; warn"),
+    Option("bitmaps", name="bitmaps", about="copy the dirty bitmaps of SOURCE (qcow2 to qcow2)"),
+    Option(
+        "skip-broken-bitmaps",
+        name="skip-broken-bitmaps",
+        about="leave out bitmaps that are inconsistent, with a warning",
+    ),
     Option(
         "B",
         "B",
@@ -132,10 +143,6 @@ OPTIONS = (
     Option("F", "F", metavar="FMT", about="the format of the backing file; -B needs it"),
     HELP,
     Option("s", "s", metavar="SNAPSHOT", refused="an old word for -l"),
-    Option("C", "C", refused="copying inside the storage"),
-    Option("bitmaps", name="bitmaps", refused="dirty bitmaps"),
-    Option("skip-broken-bitmaps", name="skip-broken-bitmaps", refused="dirty bitmaps"),
-    Option("salvage", name="salvage", refused="reading past errors"),
 )
 
 
@@ -148,12 +155,11 @@ def run(arguments: Arguments, console: Console) -> int:
         return 0
     sparse_size = _sparse_size(arguments)
     manner = read_manner(arguments)
+    check_flags(arguments)
     mode = progress_mode(arguments)
     source_texts, target_text = _names(arguments)
     check_streams(arguments)
     objects = read_objects(arguments.all("object"), console)
-    if arguments.flag("verify") and any(map(arguments.flag, ("n", "B", "b"))):
-        raise CommandError("--verify is for a new target without a backing file: use 'compare'")
     from_pipe = check_input(source_texts, target_text, arguments)
     check_resume(arguments, streams=STREAM in (target_text, *source_texts))
     if target_text == STREAM:
@@ -180,14 +186,8 @@ def run(arguments: Arguments, console: Console) -> int:
             manner=manner,
         )
     from qcow2crypt.tasks.conversion import convert_images
-    from qcow2crypt.tasks.refilling import Existing
 
-    base = arguments.last("B") or arguments.last("b")
-    existing = Existing(
-        options,
-        external_of(arguments),
-        None if base is None else (base, arguments.last("F")),
-    )
+    existing = _existing(arguments, options) if arguments.flag("n") else None
 
     with ExitStack() as stack:
         images = _open_sources(source_texts, arguments, objects, console, stack)
@@ -198,14 +198,14 @@ def run(arguments: Arguments, console: Console) -> int:
         ):
             if arguments.flag("resume"):
                 convert_resumed(images, target, report, sparse_size, manner)
+                result = None
             else:
-                convert_images(
+                result = convert_images(
                     images,
                     target.path,
                     target_format=target.format,
                     target_secret=target.secret,
                     options=target.options,
-                    into_existing=arguments.flag("n"),
                     sparse_size=sparse_size,
                     progress=report,
                     compress=arguments.flag("c"),
@@ -213,10 +213,23 @@ def run(arguments: Arguments, console: Console) -> int:
                     existing=existing,
                     manner=manner,
                     watched=not arguments.flag("force-share"),
+                    bitmaps=bitmaps_wanted(arguments),
+                    salvage=arguments.flag("salvage"),
                 )
+        if result is not None:
+            tell_what_is_missing(result, console)
         if arguments.flag("verify"):
             _verify(images, target, arguments, console, manner.threads)
     return 0
+
+
+def _existing(arguments: Arguments, options: LayerOptions) -> Existing:
+    """What is said of a target that exists."""
+    from qcow2crypt.tasks.refilling import Existing
+
+    base = arguments.last("B") or arguments.last("b")
+    backing = None if base is None else (base, arguments.last("F"))
+    return Existing(options, external_of(arguments), backing)
 
 
 def _verify(
@@ -251,7 +264,7 @@ def _open_sources(
 ) -> list[Image]:
     images = [stack.enter_context(_source(t, arguments, objects, console)) for t in texts]
     for image in images:
-        _look_at_source(image, console)
+        look_at_source(image, console)
     return images
 
 
@@ -359,29 +372,6 @@ def _names(arguments: Arguments) -> tuple[tuple[str, ...], str]:
     if len(arguments.operands) < 2:
         raise UsageError("convert takes two names: the image to read and the image to write")
     return arguments.operands[:-1], arguments.operands[-1]
-
-
-def _look_at_source(image: Image, console: Console) -> None:
-    """Look at the source before the work: a wrong passphrase should be seen now, not at the end.
-
-    What reading raises is left to the conversion, which says where.
-    """
-    if console.quiet or image.info().encryption is None:
-        return
-    from qcow2crypt.errors import Qcow2CryptError
-    from qcow2crypt.tasks.plausible import look_at
-
-    try:
-        look = look_at(image)
-    except Qcow2CryptError:
-        return
-    if not look.plausible:
-        console.warn(
-            f"with this passphrase '{printable(image.name)}' does not look like a disk: no "
-            "partition table, no file system, nothing but noise. Legacy AES cannot tell a wrong "
-            "passphrase: compare it letter by letter, look for a newline at its end or another "
-            "keyboard layout. (A disk that the guest itself encrypted looks like this too)"
-        )
 
 
 def _sparse_size(arguments: Arguments) -> int:

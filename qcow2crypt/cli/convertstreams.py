@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 STREAM = "-"
 _NOT_WITH_OUTPUT = (
     *("n", "c", "o", "e", "B", "b", "F", "verify", "target-image-opts", "target-is-zero"),
+    *("bitmaps", "skip-broken-bitmaps", "salvage"),
     *("target-secret", "target-secret-file", "target-secret-fd", "target-secret-env"),
 )
 _NOT_WITH_INPUT = (
     *("image-opts", "l", "secret-file", "secret-fd", "secret-env"),
-    *("wrong-iv", "raw-zeros", "force-share"),
+    *("wrong-iv", "raw-zeros", "force-share", "bitmaps", "salvage"),
 )
 _NOT_WITH_PIPE = {
     "n": "what it replaces is kept where the source ends",

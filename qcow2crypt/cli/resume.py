@@ -24,6 +24,8 @@ _NOT_WITH_RESUME = {
     "c": "the places of compressed clusters depend on their content",
     "B": "what differs from a backing file is not noted",
     "b": "what differs from a backing file is not noted",
+    "bitmaps": "what they say would have to be noted, too",
+    "salvage": "what was lost is not noted",
     "force-share": "a source that changes cannot be gone on with",
 }
 

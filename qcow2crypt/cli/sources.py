@@ -1,4 +1,7 @@
-"""Open the images of a command that only reads: ``compare``, ``measure`` and ``dd``."""
+"""Open the images of a command that only reads: ``compare``, ``measure`` and ``dd``.
+
+And look at a source, with its passphrase, before long work is done with it.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,26 @@ def _find(image: Image, identifier: str | None, name: str | None) -> str:
         if identifier in (None, snapshot.id) and name in (None, snapshot.name):
             return snapshot.id
     raise CommandError("-l: the image has no snapshot of that id and name")
+
+
+def look_at_source(image: Image, console: Console) -> None:
+    """Look at the source before the work: a wrong passphrase should be seen now, not at the end.
+
+    What reading raises is left to the conversion, which says where.
+    """
+    from qcow2crypt.errors import Qcow2CryptError
+    from qcow2crypt.tasks.plausible import look_at
+
+    if console.quiet or image.info().encryption is None:
+        return
+    try:
+        look = look_at(image)
+    except Qcow2CryptError:
+        return
+    if not look.plausible:
+        console.warn(
+            f"with this passphrase '{printable(image.name)}' does not look like a disk: no "
+            "partition table, no file system, nothing but noise. Legacy AES cannot tell a wrong "
+            "passphrase: compare it letter by letter, look for a newline at its end or another "
+            "keyboard layout. (A disk that the guest itself encrypted looks like this too)"
+        )

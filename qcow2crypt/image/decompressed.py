@@ -65,6 +65,11 @@ class DecompressedClusters:
                 guest_offset=guest_offset,
             ) from error
 
+    def forget(self, run: CompressedRun) -> None:
+        """Something else was stored there."""
+        with self._lock:
+            self._kept.pop(run, None)
+
     def clear(self) -> None:
         """Forget all: what was read may not be what is in the file now."""
         with self._lock:

@@ -109,7 +109,7 @@ def _describe_luks_file(file: HostFile) -> ImageInfo:
 def describe_qcow2(file: HostFile) -> ImageInfo:
     """Describe a qcow2 image.  Raises HeaderError for one whose header is not valid."""
     from qcow2crypt.image.qcow2.remarks import table_remarks
-    from qcow2crypt.image.qcow2.snapshots import read_bitmaps, read_snapshots
+    from qcow2crypt.image.qcow2.snapshots import read_snapshots
 
     structure = read_structure(file)
     header = structure.header
@@ -123,13 +123,15 @@ def describe_qcow2(file: HostFile) -> ImageInfo:
         snapshots = tuple(read_snapshots(file, header))
         findings += _other_sizes(snapshots, header.guest_size)
         if structure.bitmaps is not None:
+            from qcow2crypt.image.qcow2.bitmapdirectory import read_directory
+
             specific["bitmaps"] = [
                 {
-                    "name": bitmap.name,
+                    "name": bitmap.shown,
                     "granularity": bitmap.granularity,
                     "flags": ["in-use"] * bitmap.in_use + ["auto"] * bitmap.auto,
                 }
-                for bitmap in read_bitmaps(file, structure.bitmaps)
+                for bitmap in read_directory(file, structure.bitmaps)
             ]
     except FormatError as error:
         findings.append(str(error))

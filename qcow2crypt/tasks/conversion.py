@@ -6,7 +6,6 @@ The copying itself is in ``filling``.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -30,21 +29,32 @@ from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.manner import USUAL, Manner
-from qcow2crypt.tasks.refilling import Existing, refill
-from qcow2crypt.tasks.sourcefiles import Watch, leave_cache, refuse_source
+from qcow2crypt.tasks.salvaging import Loss, Salvager
+from qcow2crypt.tasks.sourcefiles import Watch, leave_cache, refuse_sources
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
 if TYPE_CHECKING:
     from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
+    from qcow2crypt.tasks.bitmapcopy import CopyBitmaps
+    from qcow2crypt.tasks.refilling import Existing
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertResult:
-    """What a conversion did: the guest size, and how many guest bytes were stored."""
+    """What a conversion did.
+
+    ``size``     bytes of the guest disk
+    ``stored``   how many guest bytes were stored
+    ``skipped_bitmaps``
+                 names of bitmaps that were left out because they are inconsistent
+    ``losses``   what could not be read of the source, and is zeros in the target
+    """
 
     size: int
     stored: int
+    skipped_bitmaps: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 def convert(
@@ -71,6 +81,8 @@ def convert(
     rate_limit: int | None = None,
     target_cache: CacheMode = "writeback",
     source_cache: CacheMode = "writeback",
+    bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """Copy the guest disk of ``source``, as it is through all its backing files, to ``target``.
 
@@ -81,6 +93,13 @@ def convert(
     called with guest bytes done and in all.  ``threads``, ``rate_limit`` and the
     two caches say how it is done, see ``Manner``; the result is the same.  The source is only read.
     The target appears whole or not at all, and must not be a file of the source.
+
+    ``bitmaps`` of ``"all"`` copies the dirty bitmaps of a qcow2 source to a qcow2 target, both of
+    version 3: names, granularities, flags and bits as they are, in clear.  An inconsistent bitmap
+    is an error then; ``"consistent"`` leaves such out and names them in the result.
+
+    With ``salvage`` sectors of the source that cannot be read are zeros in the target, and the
+    result names them; the source must still open.
 
     With a backing file in ``options`` only what differs from it is stored, in whole clusters.
     ``secrets`` opens it by file name, if it is not a layer of the source.
@@ -93,6 +112,11 @@ def convert(
 
     Raises what ``open`` raises, and ArgumentError, SecretError, TargetError.
     """
+    existing = None
+    if into_existing:
+        from qcow2crypt.tasks.refilling import Existing
+
+        existing = Existing(external=external)
     with open_image(
         source,
         secret,
@@ -111,15 +135,16 @@ def convert(
             target_format=target_format,
             target_secret=target_secret,
             options=options,
-            into_existing=into_existing,
             sparse_size=sparse_size,
             engine=engine,
             progress=progress,
             compress=compress,
             backing_secret=secrets_by_layer(None, secrets),
-            existing=Existing(external=external),
+            existing=existing,
             watched=not force_share,
             manner=Manner(threads, rate_limit, target_cache, source_cache),
+            bitmaps=bitmaps,
+            salvage=salvage,
         )
 
 
@@ -130,7 +155,6 @@ def convert_images(
     target_format: TargetFormat = "raw",
     target_secret: Secret = None,
     options: TargetOptions = None,
-    into_existing: bool = False,
     sparse_size: int = DEFAULT_SPARSE_SIZE,
     engine: str | None = None,
     progress: Progress | None = None,
@@ -139,35 +163,44 @@ def convert_images(
     existing: Existing | None = None,
     manner: Manner = USUAL,
     watched: bool = True,
+    bitmaps: CopyBitmaps | None = None,
+    salvage: bool = False,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
-    ``backing_secret`` gives passphrases for backing files of the target, ``existing`` tells more
-    of a target that exists.  ``watched``: a source that is changed meanwhile is an error.
+    ``backing_secret`` gives passphrases for backing files of the target.  With ``existing`` the
+    target is there and keeps what it is.  ``watched``: a source that changes meanwhile is an error.
     """
     if sparse_size < 0 or sparse_size % SECTOR_SIZE:
         raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
-    if into_existing and options is not None:
+    if existing is not None and options is not None:
         raise ArgumentError("an existing target keeps its own options")
     size = sum(image.size for image in images)
+    copied = None
+    if bitmaps is not None:
+        from qcow2crypt.tasks.bitmapcopy import bitmaps_to_copy
+
+        copied = bitmaps_to_copy(images, bitmaps)
+    if copied is not None and existing is None:
+        version = options.version if isinstance(options, Qcow2Options) else 3
+        copied.check_target(target_format, version, size)
     if is_uncached(manner.source_cache):
         leave_cache(images)
     watch = Watch(images)
-    filler = Filler(sparse_size, progress, size, manner)
+    salvager = Salvager() if salvage else None
+    filler = Filler(sparse_size, progress, size, manner, salvager)
     with ExitStack() as stack:
         file = stack.enter_context(open_target(target, cache=manner.target_cache))
-        for image in images:
-            refuse_source(image, file)
-        if into_existing and _is_replaced(file, target_format):
-            given = existing or Existing()
+        refuse_sources(images, file)
+        if existing is not None and _is_replaced(file, target_format):
+            from qcow2crypt.tasks.refilling import refill
+
             secret_for = backing_secret or secrets_by_layer(None, None)
-            what = replace(given, format=target_format, secret=target_secret, compress=compress)
+            what = replace(existing, format=target_format, secret=target_secret, compress=compress)
+            what = replace(what, bitmaps=copied)
             refill(filler, images, file, replace(what, engine=engine, secret_for=secret_for))
         else:
-            backing = None
-            if isinstance(options, Qcow2Options) and options.backing_file is not None:
-                secret_for = backing_secret or secrets_by_layer(None, None)
-                backing = _backing(images, target, options, secret_for, stack)
+            backing = _backing(images, target, options, backing_secret, stack)
             writer = disk_writer(
                 file,
                 size,
@@ -178,9 +211,9 @@ def convert_images(
                 backing=backing,
                 compress=compress,
                 keep_zeros=not sparse_size,
+                bitmaps=copied.bitmaps if copied else (),
             )
-            for image, companion in itertools.product(images, file.companions):
-                refuse_source(image, companion)
+            refuse_sources(images, *file.companions)
             if backing is None or not isinstance(options, Qcow2Options):
                 filler.copy_all(images, writer)
             else:
@@ -189,7 +222,9 @@ def convert_images(
         if watched:
             watch.check()
         file.commit()
-    return ConvertResult(size, filler.stored)
+    skipped = copied.skipped if copied is not None else ()
+    losses = salvager.losses() if salvager is not None else ()
+    return ConvertResult(size, filler.stored, skipped, losses)
 
 
 def _is_replaced(file: Output, target_format: TargetFormat) -> TypeGuard[TargetFile]:
@@ -207,18 +242,18 @@ def _is_replaced(file: Output, target_format: TargetFormat) -> TypeGuard[TargetF
 def _backing(
     images: Sequence[Image],
     target: Target,
-    options: Qcow2Options,
-    secret_for: LayerSecret,
+    options: TargetOptions,
+    secret_for: LayerSecret | None,
     stack: ExitStack,
-) -> Image:
+) -> Image | None:
     """The disk of the target's backing file: a layer of the source, or opened for this."""
+    if not isinstance(options, Qcow2Options) or options.backing_file is None:
+        return None
     if len(images) > 1:
         raise ArgumentError(
             "a backing file for the target makes no sense with several sources: give one"
         )
-    said = LayerOptions(format=options.backing_format).over(
-        stored_options(options.backing_file or "")
-    )
+    said = LayerOptions(format=options.backing_format).over(stored_options(options.backing_file))
     path = path_beside(os.fspath(target), said.path or "")
     try:
         status = os.stat(path)
@@ -228,4 +263,5 @@ def _backing(
         same = status is not None and layer.identity() == (status.st_dev, status.st_ino)
         if same and layer is not images[0] and layer.format == options.backing_format:
             return layer
+    secret_for = secret_for or secrets_by_layer(None, None)
     return stack.enter_context(open_layers(path, secret_for, options=said, reading=AS_IT_IS))

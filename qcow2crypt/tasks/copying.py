@@ -13,7 +13,7 @@ from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Image
 from qcow2crypt.targetdevice import open_target
 from qcow2crypt.tasks.creation import Target, TargetFormat, disk_writer
-from qcow2crypt.tasks.sourcefiles import refuse_source
+from qcow2crypt.tasks.sourcefiles import refuse_sources
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_up
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -42,7 +42,7 @@ def copy_range(
             f"guest range {start} to {end} is not inside the disk of {source.size} bytes"
         )
     with open_target(target) as file:
-        refuse_source(source, file)
+        refuse_sources([source], file)
         size = end - start
         writer = disk_writer(file, size, target_format, None, secret=None, engine=None)
         for offset in range(0, size, _PIECE):

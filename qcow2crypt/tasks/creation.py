@@ -19,6 +19,7 @@ from qcow2crypt.targetdevice import TargetDevice, open_target
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer, align_up
 
 if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
     from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
 
 Target: TypeAlias = "str | os.PathLike[str]"
@@ -126,11 +127,13 @@ def disk_writer(
     backing: Backing | None = None,
     compress: bool = False,
     keep_zeros: bool = False,
+    bitmaps: Sequence[StoredBitmap] = (),
 ) -> NewDiskWriter:
     """The writer for a new image in ``file``.
 
     ``backing`` is the disk of the backing file that the options name: it is needed when data is
     to be written.  ``compress`` stores compressed clusters; those of zeros too if ``keep_zeros``.
+    ``bitmaps`` of a disk of this size are copied to a qcow2 image.
     Raises ArgumentError, SecretError, TargetError.
     """
     qcow2 = options if isinstance(options, Qcow2Options) else None
@@ -157,11 +160,11 @@ def disk_writer(
     options = options or Qcow2Options()
     if compress:
         _check_compression(options)
-    writer = _qcow2_writer(file, size, options, backing, secret=secret, engine=engine)
+    writer = _qcow2_writer(file, size, options, backing, bitmaps, secret=secret, engine=engine)
     if compress:
-        from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
+        from qcow2crypt.image.qcow2.fresh.compressing import NewCompressingWriter
 
-        return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
+        return NewCompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
     return writer
 
 
@@ -170,6 +173,7 @@ def _qcow2_writer(
     size: int,
     options: Qcow2Options,
     backing: Backing | None,
+    bitmaps: Sequence[StoredBitmap],
     *,
     secret: Secret,
     engine: str | None,
@@ -197,7 +201,9 @@ def _qcow2_writer(
             raise ArgumentError("a device has its space already: leave preallocation out")
         # The old header goes first: what is cut short is no image.
         file.clear(0, min(file.size, options.cluster_size))
-    return Qcow2Writer(file, size, options, cipher, data_target=data, backing=backing)
+    return Qcow2Writer(
+        file, size, options, cipher, data_target=data, backing=backing, bitmaps=bitmaps
+    )
 
 
 def _check_backing(target: Target, name: str, backing_format: str | None) -> None:

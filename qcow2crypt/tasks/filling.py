@@ -18,6 +18,7 @@ from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.creation import DiskWriter
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
+from qcow2crypt.tasks.salvaging import Salvager
 from qcow2crypt.tasks.storing import Storer
 from qcow2crypt.units import GuestOffset, align_down
 
@@ -42,7 +43,7 @@ class Filler:
     """One copying job: what is the same for every range that it copies.
 
     ``sparse_size`` in bytes, 0 to store all; ``stored`` counts the guest bytes that were written.
-    ``manner`` says how it is done.
+    ``manner`` says how it is done.  With ``salvager`` sources are read past errors.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Filler:
         progress: Progress | None,
         total: int,
         manner: Manner = USUAL,
+        salvager: Salvager | None = None,
     ) -> None:
+        self.salvager = salvager
         self.sparse_size = sparse_size
         self._progress = progress
         self.total = total
@@ -92,12 +95,12 @@ class Filler:
         """
         shared = _is_same(image.backing, backing)
         self.tell(0)
-        for extent in image.own_extents() if shared else image.extents():
+        for extent in self._extents(image, own=shared):
             start, end = extent.guest_offset, extent.guest_offset + extent.length
             if not (shared and extent.kind is ExtentKind.UNALLOCATED):
                 for offset in range(start, end, _PIECE):
                     length = min(_PIECE, end - offset)
-                    new = image.pread(length, offset)
+                    new = self._read(image, length, offset)
                     old = backing.pread(length, offset).ljust(length, b"\0")
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
@@ -110,7 +113,7 @@ class Filler:
         """
         shared = image.backing is not None and _is_same(disk.backing, image.backing)
         self.tell(0)
-        for extent in image.own_extents() if shared else image.extents():
+        for extent in self._extents(image, own=shared):
             start, end = extent.guest_offset, extent.guest_offset + extent.length
             ranges = [(int(start), int(end))]
             if shared and extent.kind is ExtentKind.UNALLOCATED:
@@ -122,7 +125,7 @@ class Filler:
             for first, last in ranges:
                 for offset in range(first, last, _PIECE):
                     length = min(_PIECE, last - offset)
-                    new, old = image.pread(length, offset), disk.pread(length, offset)
+                    new, old = self._read(image, length, offset), disk.pread(length, offset)
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
             self.tell(end)
@@ -138,13 +141,31 @@ class Filler:
 
     def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
         """Ranges of at most one piece, and whether to skip them because they read as zeros."""
-        for extent in image.extents(start):
+        for extent in self._extents(image, start):
             if extent.reads_as_zero and self.sparse_size:
                 yield extent.guest_offset, extent.length, True
                 continue
             for first, end in _requests(image, extent):
                 for offset in range(first, end, _PIECE):
                     yield GuestOffset(offset), min(_PIECE, end - offset), False
+
+    def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
+        extents = image.own_extents if own else image.extents
+        if self.salvager is None:
+            return extents(start)
+        return self.salvager.extents(extents, start, image.size)
+
+    def _read(self, image: Image, length: int, offset: int) -> bytes:
+        buffer = bytearray(length)
+        self.read_into(image, memoryview(buffer), offset)
+        return bytes(buffer)
+
+    def read_into(self, image: Image, view: memoryview, offset: int) -> None:
+        """Read a part of a source, which has it all."""
+        if self.salvager is None:
+            image.preadinto(view, offset)
+        else:
+            self.salvager.preadinto(image, view, offset)
 
     def tell(self, done: int) -> None:
         """Report how far the work is."""
@@ -175,7 +196,7 @@ class Copier:
 
     def _copy(self, batch: Batch, view: memoryview, turn: Turn) -> None:
         for offset, at, length in batch.ranges():
-            self._image.preadinto(view[at : at + length], offset)
+            self._filler.read_into(self._image, view[at : at + length], offset)
         pieces = []
         at = 0
         for offset, length in batch.pieces:

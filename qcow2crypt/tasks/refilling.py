@@ -14,23 +14,27 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from qcow2crypt.errors import ArgumentError, TargetError, UnsupportedFeatureError
+from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.image import Reading, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.chain import Layer
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.names import LayerOptions, path_beside, stored_options
 from qcow2crypt.image.policy import DEFAULT, External
+from qcow2crypt.image.qcow2.bitmaps import bitmap_entries
+from qcow2crypt.image.qcow2.edit.bitmapadding import check_names
 from qcow2crypt.image.qcow2.extensions import EXT_NAMES
+from qcow2crypt.image.qcow2.fresh.compressing import CompressingWriter
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
-from qcow2crypt.tasks.creation import TargetFormat, disk_writer
+from qcow2crypt.tasks.bitmapcopy import BitmapsToCopy
+from qcow2crypt.tasks.creation import DiskWriter, TargetFormat, disk_writer
 from qcow2crypt.tasks.filling import Filler
-from qcow2crypt.tasks.sourcefiles import files_of, refuse_source
+from qcow2crypt.tasks.sourcefiles import files_of, refuse_sources
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class Existing:
     ``external``    which files it may refer to
     ``backing``     name and format of the backing file that it is to have (``-B``): only what its
                     disk shows otherwise is then written.  The format may be None
+    ``bitmaps``     those that it is to get from the source; None: it need not be able to have any
     ``format``, ``secret``, ``secret_for``, ``engine``, ``compress``
                     as for a new target; ``secret_for`` gives the passphrases of backing files
     """
@@ -57,6 +62,7 @@ class Existing:
     secret_for: LayerSecret = field(default=secrets_by_layer(None, None), repr=False)
     engine: str | None = None
     compress: bool = False
+    bitmaps: BitmapsToCopy | None = None
 
 
 class _Job(NamedTuple):
@@ -86,6 +92,8 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
         if what.backing is not None:
             _check_backing(images, existing, *what.backing)
         _check_compression(existing, what)
+        if what.bitmaps is not None:
+            _check_bitmaps(existing, what.bitmaps)
         job = _Job(filler, images, file, what, existing)
         if not isinstance(existing, Qcow2Image):
             _write_anew(job, None, None)
@@ -149,11 +157,16 @@ def _check_compression(existing: Image, what: Existing) -> None:
         raise ArgumentError(
             "compression and an external data file are not supported at the same time: leave -c out"
         )
-    if what.backing is not None or not _is_simple(existing):
-        raise UnsupportedFeatureError(
-            "compressing into an image that has snapshots, bitmaps or a backing file",
-            f"'{existing.name}'; leave -c out",
-        )
+
+
+def _check_bitmaps(existing: Image, copied: BitmapsToCopy) -> None:
+    """Bitmaps must be able to go to the target.  Raises ArgumentError."""
+    structure = existing.structure if isinstance(existing, Qcow2Image) else None
+    version = structure.header.version if structure is not None else 0
+    copied.check_target(existing.format, version, existing.size)
+    if isinstance(existing, Qcow2Image):
+        names = [entry.name for entry in bitmap_entries(existing.host_file, existing.structure)]
+        check_names(existing.name, present_names=names, bitmaps=copied.bitmaps)
 
 
 def _check_backing(
@@ -203,8 +216,10 @@ def _write_anew(job: _Job, options: Qcow2Options | None, secret: Secret) -> None
         engine=job.what.engine,
         compress=job.what.compress,
         keep_zeros=not filler.sparse_size,
+        bitmaps=job.what.bitmaps.bitmaps if job.what.bitmaps is not None else (),
     )
     filler.copy_all(job.images, writer)
+    filler.salvager = None  # the target itself must be sound
     filler.copy(existing, writer, size)
     writer.finish()
     if isinstance(existing, RawImage) and size < existing.size:
@@ -220,8 +235,7 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
     companion = None
     if existing.data_file is not existing.host_file:
         companion = file.with_companion(existing.data_file.name)
-        for source in job.images:
-            refuse_source(source, companion)
+        refuse_sources(job.images, companion)
         companion.copy_old()
     file.copy_old()
     host = _part(file)
@@ -243,15 +257,19 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
         raise
     unit = image.structure.header.cluster_size
     with closing(image):
+        writer = _writer(image, compress=what.compress, keep_zeros=not filler.sparse_size)
         if what.backing is not None:
-            filler.copy_differences(job.images[0], _EditorWriter(image), image, unit)
+            filler.copy_differences(job.images[0], writer, image, unit)
         else:
             if filler.sparse_size:
                 # Less than a cluster cannot be left out of one.
                 filler.sparse_size = max(filler.sparse_size, unit)
-            writer = _ZerosBetween(image)
-            filler.copy_all(job.images, writer)
-            writer.clear(filler.total)
+            between = _ZerosBetween(writer, image)
+            filler.copy_all(job.images, between)
+            between.clear(filler.total)
+        writer.finish()
+        if what.bitmaps is not None and what.bitmaps.bitmaps:
+            image.add_bitmaps(what.bitmaps.bitmaps)
 
 
 def _part(file: TargetFile) -> HostFile:
@@ -260,11 +278,20 @@ def _part(file: TargetFile) -> HostFile:
     return host
 
 
+def _writer(image: Qcow2Editor, *, compress: bool, keep_zeros: bool) -> DiskWriter:
+    writer = _EditorWriter(image)
+    if not compress:
+        return writer
+    options = Qcow2Options.like(image.structure.header)
+    return CompressingWriter(writer, options, keep_zeros=keep_zeros, backing=image)
+
+
 class _EditorWriter:
-    """An open image as a ``DiskWriter``."""
+    """An open image as a ``DiskWriter``, and as what takes compressed clusters."""
 
     def __init__(self, image: Qcow2Editor) -> None:
         self._image = image
+        self.size = image.size
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         self._image.pwrite(data, offset)
@@ -272,21 +299,31 @@ class _EditorWriter:
     def write_zeroes(self, offset: GuestOffset, length: int) -> None:
         self._image.write_zeroes(offset, length, unmap=True)
 
+    def write_compressed(self, offset: GuestOffset, stored: bytes) -> None:
+        self._image.write_compressed(stored, offset)
+
     def finish(self) -> None:
         self._image.flush()
 
 
-class _ZerosBetween(_EditorWriter):
+class _ZerosBetween:
     """Takes ascending writes; what lies between them becomes zeros, if it is not that yet."""
 
-    def __init__(self, image: Qcow2Editor) -> None:
-        super().__init__(image)
+    def __init__(self, writer: DiskWriter, image: Qcow2Editor) -> None:
+        self._writer = writer
+        self._image = image
         self._end = 0
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         self.clear(offset)
-        super().write(offset, data)
+        self._writer.write(offset, data)
         self._end = offset + memoryview(data).nbytes
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        self._writer.write_zeroes(offset, length)
+
+    def finish(self) -> None:
+        self._writer.finish()
 
     def clear(self, end: int) -> None:
         """Let all read as zeros from the last write up to ``end``."""
@@ -296,6 +333,6 @@ class _ZerosBetween(_EditorWriter):
             extent = next((one for one in extents if not one.reads_as_zero), None)
             if extent is None:
                 break
-            self.write_zeroes(extent.guest_offset, extent.length)
+            self._writer.write_zeroes(extent.guest_offset, extent.length)
             self._end = extent.guest_offset + extent.length
         self._end = max(self._end, end)

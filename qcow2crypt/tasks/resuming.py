@@ -38,7 +38,7 @@ from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.journal import Journal
 from qcow2crypt.tasks.leftover import journal_of
 from qcow2crypt.tasks.manner import USUAL, Manner
-from qcow2crypt.tasks.sourcefiles import Watch, files_of, refuse_source, stamp
+from qcow2crypt.tasks.sourcefiles import Watch, files_of, refuse_sources, stamp
 from qcow2crypt.units import GuestOffset, ReadBuffer
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -73,8 +73,7 @@ def convert_resumable(
     watch = Watch(images)
     filler = Filler(sparse_size, progress, size, manner)
     with TargetFile(target, cache=manner.target_cache, kept=True) as file:
-        for image in images:
-            refuse_source(image, file)
+        refuse_sources(images, file)
         file.lock()
         with closing(Journal(Path(journal_of(file.part)))) as journal:
             about = _describe(images, target_format, options, sparse_size)

@@ -31,8 +31,13 @@ def leave_cache(images: Sequence[Image]) -> None:
         file.leave_cache()
 
 
-def refuse_source(image: Image, file: Output) -> None:
+def refuse_sources(images: Sequence[Image], *files: Output) -> None:
     """No file that is read may be replaced.  Raises TargetError."""
+    for image, file in itertools.product(images, files):
+        _refuse_source(image, file)
+
+
+def _refuse_source(image: Image, file: Output) -> None:
     identity = file.identity()
     if identity is None:
         return

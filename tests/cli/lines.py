@@ -300,8 +300,6 @@ ONLY_QEMU_IMG = {
     f"create {_AES_V2} -o preallocation=falloc a 1M": "encrypted zeros must be written",
     "create -f qcow a 1M": "not supported yet; supported: qcow2, raw",
     "convert -O vmdk disk.raw a": "not supported yet; supported: qcow2, raw",
-    "convert -C disk.raw a": "copying inside the storage",
-    "convert --salvage disk.raw a": "past errors",
     "convert -n -O qcow2 -B disk.raw -F raw disk.raw plain.qcow2": "has no backing file",
     "convert --image-opts driver=raw,offset=512,file.filename=disk.raw a": "a part of a raw file",
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from oracles.qemu_img import QemuImg
+from support import existing
 from support.differential import Case, NewCase, scratch_home
 
 
@@ -18,3 +21,19 @@ def new_case(qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ):
         patch.setenv("QCOW2CRYPT_DEBUG", "1")  # a fault of ours then shows where it is
         yield lambda: Case(qemu_img, home)
+
+
+@pytest.fixture(scope="session")
+def prepared(qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources, and a target of each kind for ``convert -n``."""
+    place = tmp_path_factory.mktemp("into")
+    existing.prepare(qemu_img, place)
+    return place
+
+
+@pytest.fixture
+def folders(prepared: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two copies of these."""
+    for one in ("theirs", "ours"):
+        shutil.copytree(prepared, tmp_path / one)
+    return tmp_path / "theirs", tmp_path / "ours"

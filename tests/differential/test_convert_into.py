@@ -9,135 +9,26 @@ from __future__ import annotations
 import errno
 import json
 import os
-import random
-import shlex
-import shutil
 from pathlib import Path
 
 import pytest
 from oracles.qemu_img import QemuImg
 from support.differential import run_main
 from support.dirty_bits import bitmaps
+from support.existing import (
+    BASE,
+    S0,
+    S1,
+    SNAPSHOTS,
+    TARGETS,
+    K,
+    disk_of,
+    opened_as,
+    snapshots_of,
+    words_into,
+)
 
 import qcow2crypt
-
-K = 1024
-SIZE = 700 * K
-S0, S1 = "--object secret,id=s0,data=hunter2", "--object secret,id=s1,data=another"
-AES = "encrypt.format=aes,encrypt.key-secret"
-BASE = "-b base.raw -F raw"
-
-TARGETS = {
-    "backed": BASE,
-    "shortbase": "-b short.raw -F raw",
-    "chain": "-b middle.qcow2 -F qcow2",
-    "snapped": "",
-    "small": f"{BASE} -o cluster_size=512",
-    "big": f"{BASE} -o cluster_size=2M",
-    "v2": f"{BASE} -o compat=0.10",
-    "v2alone": "-o compat=0.10",
-    "extended": f"{BASE} -o extended_l2=on",
-    "lazy": f"{BASE} -o lazy_refcounts=on",
-    "narrow": f"{BASE} -o refcount_bits=2",
-    "compressed": "",
-    "bitmaps": "",
-    "external": "-o data_file=external.data",
-    "rawdata": "-o data_file=rawdata.data,data_file_raw=on",
-    "aes": f"{BASE} -o {AES}=s0",
-    "aessnapped": f"-o {AES}=s0",
-    "overaes": f"-u -b secret.qcow2 -F qcow2 -o {AES}=s0",
-}
-SNAPSHOTS = {"snapped", "v2", "v2alone", "extended", "lazy", "narrow", "compressed", "aessnapped"}
-ENCRYPTED = {"aes", "aessnapped", "overaes"}
-
-
-def _options(name: str) -> str:
-    words = f"driver=qcow2,file.filename={name}"
-    words += ",encrypt.key-secret=s0" if name in ENCRYPTED else ""
-    return words + (",backing.encrypt.key-secret=s1" if name == "overaes" else "")
-
-
-def _read(qemu: QemuImg, name: str, snapshot: str | None = None) -> bytes:
-    """The disk as qemu-img has it."""
-    which = [] if snapshot is None else ["-l", snapshot]
-    words = [*f"{S0} {S1}".split(), *which, "-O", "raw", "--image-opts", _options(name), "x.read"]
-    qemu.run("convert", *words)
-    data = Path("x.read").read_bytes()
-    Path("x.read").unlink()
-    return data
-
-
-def _snapshots(qemu: QemuImg, name: str) -> list[str]:
-    found = json.loads(qemu.run("info", "--output=json", name).stdout)
-    return [one["id"] for one in found.get("snapshots", [])]
-
-
-def _spots(noise: random.Random, count: int, size: int = SIZE) -> list[str]:
-    words: list[str] = []
-    for _ in range(count):
-        length = noise.choice([512, 4 * K, 60 * K, 130 * K])
-        at = noise.randrange((size - length) // 512) * 512
-        words += ["-c", f"write -q -P {noise.randrange(1, 255)} {at} {length}"]
-    return words
-
-
-@pytest.fixture(scope="module")
-def prepared(qemu_img: QemuImg, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("into")
-    noise = random.Random(11)
-    base = noise.randbytes(300 * K) + bytes(200 * K) + noise.randbytes(200 * K)
-    (place / "base.raw").write_bytes(base)
-    (place / "short.raw").write_bytes(base[: 210 * K])
-    full = bytearray(noise.randbytes(SIZE))
-    for at, length in ((10, 4), (64, 100), (200, 64), (333, 3), (400, 140), (680, 20)):
-        full[at * K : (at + length) * K] = bytes(length * K)
-    (place / "full.raw").write_bytes(full)
-    (place / "part.raw").write_bytes(full[: 255 * K + 512])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-
-        def run(line: str) -> None:
-            qemu_img.run(*shlex.split(line))
-
-        run(f"create -q -f qcow2 {BASE} middle.qcow2 500k")
-        qemu_img.run_io(*_spots(noise, 4, 500 * K), "middle.qcow2")
-        run(f"convert {S1} -O qcow2 -o {AES}=s1 full.raw secret.qcow2")
-        run("create -q -f qcow2 -o cluster_size=32k sparse.qcow2 600k")
-        qemu_img.run_io(*_spots(noise, 3, 600 * K), "sparse.qcow2")
-        run(f"create -q -f qcow2 {BASE} overlay.qcow2")
-        zero = ["-c", "write -q -z 100k 150k"]
-        qemu_img.run_io(*_spots(noise, 3), *zero, "overlay.qcow2")
-        run("convert -c -O qcow2 full.raw damaged.qcow2")
-        for name, words in TARGETS.items():
-            if name == "compressed":
-                run(f"convert -c -O qcow2 base.raw {name}")
-            else:
-                run(f"create -q {S0} -f qcow2 {words} {name} {SIZE}")
-            for number in range(2):
-                done = qemu_img.run_io(
-                    *f"{S0} {S1}".split(), *_spots(noise, 3), "--image-opts", _options(name)
-                )
-                assert done.returncode == 0, done.stderr
-                if name in SNAPSHOTS and not number:
-                    run(f"snapshot {S0} --image-opts -c one {_options(name)}")
-        run("bitmap --add bitmaps on")
-        run("bitmap --add --disable bitmaps off")
-    return place
-
-
-@pytest.fixture
-def folders(prepared: Path, tmp_path: Path) -> tuple[Path, Path]:
-    for one in ("theirs", "ours"):
-        shutil.copytree(prepared, tmp_path / one)
-    return tmp_path / "theirs", tmp_path / "ours"
-
-
-def _words(source: str, name: str, *more: str) -> list[str]:
-    driver = "raw" if source.endswith(".raw") else "qcow2"
-    return [
-        *("convert", "-n", *f"{S0} {S1}".split(), *more, "--image-opts", "--target-image-opts"),
-        *(f"driver={driver},file.filename={source}", _options(name)),
-    ]
 
 
 @pytest.mark.parametrize("source", ["full.raw", "part.raw", "sparse.qcow2", "overlay.qcow2"])
@@ -151,21 +42,21 @@ def test_same_disks(
 ) -> None:
     theirs, ours = folders
     monkeypatch.chdir(theirs)
-    qemu_img.run(*_words(source, name))
-    wanted = [_read(qemu_img, name, one) for one in (None, *_snapshots(qemu_img, name))]
+    qemu_img.run(*words_into(source, name))
+    wanted = [disk_of(qemu_img, name, one) for one in (None, *snapshots_of(qemu_img, name))]
     assert len(wanted) == 1 + (name in SNAPSHOTS)
     monkeypatch.chdir(ours)
-    done = run_main(_words(source, name))
+    done = run_main(words_into(source, name))
     assert done.status == 0, done.stderr
-    snapshots = (None, *_snapshots(qemu_img, name))
-    assert [_read(qemu_img, name, one) for one in snapshots] == wanted
+    snapshots = (None, *snapshots_of(qemu_img, name))
+    assert [disk_of(qemu_img, name, one) for one in snapshots] == wanted
     for one, data in zip(snapshots, wanted, strict=True):
         with qcow2crypt.open(
             name, "hunter2", snapshot=one, secrets={"secret.qcow2": "another"}
         ) as image:
             assert image.readall() == data
     assert run_main(["check", "-q", name]).status == 0
-    qemu_img.run("check", *f"{S0} {S1}".split(), "--image-opts", _options(name))  # raises
+    qemu_img.run("check", *f"{S0} {S1}".split(), "--image-opts", opened_as(name))  # raises
     same = ("backing_file", "backing_format", "cluster_size", "data_file", "version")
     old, new = qcow2crypt.info(theirs / name), qcow2crypt.info(ours / name)
     assert all(getattr(old, word) == getattr(new, word) for word in same if hasattr(old, word))
@@ -174,14 +65,18 @@ def test_same_disks(
     )
 
 
+@pytest.mark.parametrize("more", [(), ("-c",)], ids=["plain", "compressed"])
 def test_bitmaps_record_what_is_written(
-    qemu_img: QemuImg, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    qemu_img: QemuImg,
+    folders: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
 ) -> None:
     theirs, ours = folders
     monkeypatch.chdir(theirs)
-    qemu_img.run(*_words("full.raw", "bitmaps"))
+    qemu_img.run(*words_into("full.raw", "bitmaps"))
     monkeypatch.chdir(ours)
-    assert run_main(_words("full.raw", "bitmaps")).status == 0
+    assert run_main(words_into("full.raw", "bitmaps", *more)).status == 0
     expected, found = (bitmaps((one / "bitmaps").read_bytes())["on"] for one in folders)
     assert (found.flags, found.granularity) == (expected.flags, expected.granularity)
     # Zeros over zeros are no change; QEMU writes them all the same.
@@ -201,54 +96,29 @@ def test_only_what_the_backing_file_has_otherwise(
 ) -> None:
     """-B: whatever the target held, its disk is that of the source."""
     theirs, ours = folders
-    words = _words(source, name, "-B", "base.raw", "-F", "raw")
+    words = words_into(source, name, "-B", "base.raw", "-F", "raw")
     if name in {"fresh", "snapped"}:
         for place in folders:
             monkeypatch.chdir(place)
             qemu_img.run(*f"create -q -f qcow2 {BASE} {name}".split())
     monkeypatch.chdir(ours)
-    wanted = _read(qemu_img, source) if source.endswith("qcow2") else Path(source).read_bytes()
+    wanted = disk_of(qemu_img, source) if source.endswith("qcow2") else Path(source).read_bytes()
     done = run_main(words)
     assert done.status == 0, done.stderr
-    assert _read(qemu_img, name) == wanted
+    assert disk_of(qemu_img, name) == wanted
     assert run_main(["check", "-q", name]).status == 0
     if name == "fresh" and source == "overlay.qcow2":
         monkeypatch.chdir(theirs)
         qemu_img.run(*words)
-        assert _read(qemu_img, name) == wanted
+        assert disk_of(qemu_img, name) == wanted
         both = [json.loads(qemu_img.run("map", "--output=json", p / name).stdout) for p in folders]
         depths = [[(e["start"], e["length"], e["depth"]) for e in one] for one in both]
         assert depths[0] == depths[1]
 
 
-@pytest.mark.parametrize("old", ["empty", "full"])
-def test_compressed(
-    qemu_img: QemuImg, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, old: str
-) -> None:
-    """qemu-img can compress into clusters that are empty; we replace full ones, too."""
-
-    def by_them(words: list[str]) -> int:
-        return qemu_img.run(*words).returncode
-
-    def by_us(words: list[str]) -> int:
-        return run_main(words).status
-
-    for place, run in zip(folders, (by_them, by_us), strict=True):
-        monkeypatch.chdir(place)
-        qemu_img.run(*f"create -q -f qcow2 target {SIZE}".split())
-        if old == "full":
-            qemu_img.run_io("-c", "write -q -P 7 0 700k", "target")
-            if place == folders[0]:
-                continue
-        assert run(["convert", "-n", "-c", "-f", "raw", "-O", "qcow2", "base.raw", "target"]) == 0
-        assert _read(qemu_img, "target") == Path("base.raw").read_bytes()
-        assert qemu_img.run("check", "target").returncode == 0
-
-
 REFUSED = {
     "-c aes": "lie in it in clear",
     "-c external": "external data file",
-    "-c snapped": "compressing into an image that has snapshots",
     "-B other.raw backed": "cannot look at",
     "-B short.raw backed": "not '",
     "-B base.raw compressed": "has no backing file",
@@ -268,7 +138,7 @@ def test_refused(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, li
         for place in folders:
             qcow2crypt.create(place / name, 64 * K)
     monkeypatch.chdir(ours)
-    done = run_main(_words("full.raw", name, *words))
+    done = run_main(words_into("full.raw", name, *words))
     assert done.status == 1
     assert REFUSED[line] in done.stderr
     _same_files(theirs, ours)
@@ -284,7 +154,7 @@ def test_an_error_leaves_all_as_it_was(
         damaged[middle : middle + 50 * K] = b"\xff" * (50 * K)
         (place / "damaged.qcow2").write_bytes(damaged)
     monkeypatch.chdir(folders[1])
-    done = run_main(_words("damaged.qcow2", name))
+    done = run_main(words_into("damaged.qcow2", name))
     assert done.status == 1
     assert "compressed cluster" in done.stderr
     _same_files(*folders)
@@ -305,7 +175,7 @@ def test_a_full_disk(
         return real(fd, data, offset)
 
     monkeypatch.setattr(os, "pwrite", full)
-    outcome = run_main(_words("full.raw", name))
+    outcome = run_main(words_into("full.raw", name))
     assert outcome.status == 1
     assert "No space left on device" in outcome.stderr
     assert "part" not in outcome.stderr
@@ -321,11 +191,11 @@ def test_through_a_link(
     Path("elsewhere").mkdir()
     Path("backed").rename("elsewhere/real")
     Path("backed").symlink_to("elsewhere/real")
-    before = _read(qemu_img, "backed")
-    done = run_main(_words("part.raw", "backed"))
+    before = disk_of(qemu_img, "backed")
+    done = run_main(words_into("part.raw", "backed"))
     assert done.status == 0, done.stderr
     new = Path("part.raw").read_bytes()
-    assert _read(qemu_img, "backed") == new + before[len(new) :]
+    assert disk_of(qemu_img, "backed") == new + before[len(new) :]
     assert Path("backed").is_symlink()
     assert [path.name for path in Path("elsewhere").iterdir()] == ["real"]
 
@@ -337,7 +207,7 @@ def test_a_file_in_use(
     monkeypatch.chdir(folders[1])
     name = "external" if used == "external.data" else "backed"
     with qcow2crypt.open(used, mode="r+", format="qcow2" if used == "backed" else "raw"):
-        done = run_main(_words("full.raw", name))
+        done = run_main(words_into("full.raw", name))
     assert done.status == 1
     assert f"'{used}'" in done.stderr.replace(f"{folders[1]}/", "")
     _same_files(*folders)
@@ -353,12 +223,12 @@ def test_marked_images(
                 file.seek(79)
                 file.write(bytes([bit]))
     monkeypatch.chdir(folders[1])
-    done = run_main(_words("full.raw", "backed"))
+    done = run_main(words_into("full.raw", "backed"))
     assert done.status == 1
     assert "corrupt" in done.stderr
     _same_files(*folders)
-    assert run_main(_words("full.raw", "lazy")).status == 0
-    assert _read(qemu_img, "lazy") == Path("full.raw").read_bytes()
+    assert run_main(words_into("full.raw", "lazy")).status == 0
+    assert disk_of(qemu_img, "lazy") == Path("full.raw").read_bytes()
     assert qemu_img.run("check", "lazy").returncode == 0
 
 
@@ -373,7 +243,7 @@ def test_both_files_or_none(folders: tuple[Path, Path], monkeypatch: pytest.Monk
 
     monkeypatch.chdir(folders[1])
     monkeypatch.setattr(os, "replace", fail_for_the_image)
-    done = run_main(_words("full.raw", "external"))
+    done = run_main(words_into("full.raw", "external"))
     assert done.status == 1
     assert "no luck" in done.stderr
     _same_files(*folders)

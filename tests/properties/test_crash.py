@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ class Kind:
     compressed: bool = False
     backing: bool = False
     resize: bool = True
+    compressing: bool = False
+    """Whether clusters are written in compressed form, too."""
     operations: int = 20
     filled: int = 0
     """Bytes that are written first, in one go."""
@@ -69,6 +72,11 @@ KINDS = [
     Kind("aes-extended-backing", {"cluster_size": 16384, "extended_l2": True}, 400 * SECTOR,
          backing=True, snapshots=1),
     Kind("aes-lazy", {"cluster_size": 1024, "lazy_refcounts": True}, 1 << 19, compressed=True),
+    Kind("plain-compressing", {"cluster_size": 4096}, 1 << 20, encrypted=False, snapshots=1,
+         compressed=True, resize=False, compressing=True, operations=40, granularity=(4096,)),
+    Kind("plain-extended-compressing", {"cluster_size": 16384, "extended_l2": True,
+         "refcount_bits": 2}, 400 * SECTOR, encrypted=False, backing=True, snapshots=1,
+         resize=False, compressing=True, operations=30),
     Kind("plain-1bit-backing", {"cluster_size": 2048, "refcount_bits": 1}, 1 << 19,
          encrypted=False, backing=True),
     # One cluster has the bits of 2 MiB, so another size changes the table.
@@ -173,6 +181,7 @@ class Script:
         content = bytearray(state.history[0][1])
         cluster = int(kind.options["cluster_size"])
         choices = ["write"] * 6 + ["zero", "unmap", "discard", "flush", "flush"]
+        choices += ["compress"] * 8 * kind.compressing
         for _ in range(kind.operations):
             operation = rng.choice([*choices, "resize"] if kind.resize else choices)
             began = len(self.file.events)
@@ -187,6 +196,12 @@ class Script:
                 content[start:end] = data
                 state.history.append((began, bytes(content)))
                 editor.pwrite(data, start)
+            elif operation == "compress":
+                start = start // cluster * cluster
+                data = (rng.randbytes(rng.randrange(1, 2000)) * cluster)[:cluster]
+                content[start : start + cluster] = data[: len(content) - start]
+                state.history.append((began, bytes(content)))
+                editor.write_compressed(self.shorter(data), start)
             elif operation == "resize":
                 size = rng.randrange(1, 2 * kind.size // SECTOR) * SECTOR
                 content = bytearray(content[:size].ljust(size, b"\0"))
@@ -206,6 +221,12 @@ class Script:
                     editor.write_zeroes(start, length, unmap=operation == "unmap")
         editor.close()
         state.flushed.append((len(self.file.events), len(state.history) - 1))
+
+    @staticmethod
+    def shorter(data: bytes) -> bytes:
+        """A cluster as it is stored."""
+        deflater = zlib.compressobj(wbits=-12)
+        return deflater.compress(data) + deflater.flush()
 
     def moved_its_refcount_table(self) -> bool:
         """Whether the header names another refcount table in the end."""

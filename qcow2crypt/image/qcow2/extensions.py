@@ -161,6 +161,11 @@ def parse_bitmaps(extension: Extension, cluster_size: int) -> BitmapsPointer:
     return BitmapsPointer(count, size, offset)
 
 
+def pack_bitmaps(pointer: BitmapsPointer) -> bytes:
+    """The data of a bitmaps extension; the twin of ``parse_bitmaps``."""
+    return _BITMAPS.pack(pointer.count, 0, pointer.directory_size, pointer.directory_offset)
+
+
 def check_bitmaps_length(extension: Extension) -> None:
     """All that is checked of a bitmaps extension that is out of date.  Raises HeaderError."""
     _check_length(extension, _BITMAPS.size)

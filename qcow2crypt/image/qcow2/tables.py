@@ -11,12 +11,14 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from qcow2crypt.image.hostfile import HostFile
 
 ENTRY_SIZE = 8
 CACHE_BYTES = 8 << 20
 _TABLES_MIN = 2
+_PART = 1 << 16
 _SKIP_START = 16
 _SKIP_MOST = 1 << 16
 _SWAP = sys.byteorder == "little"
@@ -40,6 +42,23 @@ def read_l1(file: HostFile, offset: int, entries: int) -> array[int]:
     Entries that are not there are zero; who writes fills the array up before.
     """
     return read_table(file, offset, max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE))))
+
+
+def read_parts(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, array[int]]]:
+    """A table at a host offset, part by part, each with the index where it begins.
+
+    Up to the end of the file.
+    """
+    count = max(0, min(count, -(-(file.size - offset) // ENTRY_SIZE)))
+    for index in range(0, count, _PART):
+        length = min(_PART, count - index)
+        yield index, read_table(file, offset + index * ENTRY_SIZE, length)
+
+
+def read_entries(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, int]]:
+    """The entries of a table that are not 0, each with its index."""
+    for start, part in read_parts(file, offset, count):
+        yield from ((start + index, entry) for index, entry in enumerate(part) if entry)
 
 
 def pack_table(table: array[int]) -> bytes:

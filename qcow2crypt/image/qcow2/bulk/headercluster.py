@@ -68,8 +68,13 @@ def write_header_cluster(
     header: hdr.Header,
     backing_file: str | None,
     backing_format: str | None,
+    *,
+    bitmaps: ext.BitmapsPointer | None = None,
 ) -> None:
-    """All of the header cluster, with one write and a barrier behind it."""
+    """All of the header cluster, with one write and a barrier behind it.
+
+    ``bitmaps`` goes into the bitmaps extension, whether or not ``header`` says that it counts.
+    """
     size = header.cluster_size
     extra = b""
     length = hdr.V2_LENGTH
@@ -78,7 +83,7 @@ def write_header_cluster(
         extra = file.pread(max(0, old_length - hdr.V3_LENGTH), hdr.V3_LENGTH)
         length = hdr.V3_LENGTH + len(extra)
     name = (backing_file or "").encode("utf-8", "surrogateescape")
-    extensions = _extensions(structure, header, backing_format if name else None)
+    extensions = _extensions(structure, header, backing_format if name else None, bitmaps)
     at = length + len(extensions)
     new = replace(
         header,
@@ -100,7 +105,12 @@ def write_header_cluster(
     file.flush()
 
 
-def _extensions(structure: Structure, header: hdr.Header, backing_format: str | None) -> bytes:
+def _extensions(
+    structure: Structure,
+    header: hdr.Header,
+    backing_format: str | None,
+    bitmaps: ext.BitmapsPointer | None,
+) -> bytes:
     data = {one.type: one.data for one in structure.extensions}
     data.pop(ext.EXT_BACKING_FORMAT, None)
     data.pop(ext.EXT_FEATURE_TABLE, None)
@@ -113,6 +123,8 @@ def _extensions(structure: Structure, header: hdr.Header, backing_format: str | 
     if not header.autoclear_features & hdr.AUTOCLEAR_BITMAPS:
         # Out of date: a program that knows no bitmaps has written since.
         data.pop(ext.EXT_BITMAPS, None)
+    if bitmaps is not None:
+        data[ext.EXT_BITMAPS] = ext.pack_bitmaps(bitmaps)
     known = [kind for kind in _ORDER if kind in data]
     rest = [kind for kind in data if kind not in _ORDER]
     packed = b"".join(ext.pack_extension(kind, data[kind]) for kind in known + rest)

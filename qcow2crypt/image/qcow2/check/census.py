@@ -23,8 +23,6 @@ from qcow2crypt.image.qcow2.check.census_tables import (
     SnapshotRow,
     bitmap_clusters,
     bitmap_tables,
-    read_entries,
-    read_parts,
     snapshot_rows,
 )
 from qcow2crypt.image.qcow2.check.findings import Findings
@@ -37,6 +35,7 @@ from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, L1_BYTES_MAX
 from qcow2crypt.image.qcow2.refcountblock import REFCOUNT_TABLE_OFFSET_MASK
 from qcow2crypt.image.qcow2.runs import equal_runs
 from qcow2crypt.image.qcow2.structure import Structure
+from qcow2crypt.image.qcow2.tables import read_entries, read_parts
 from qcow2crypt.units import align_up
 
 _L1_RESERVED = 0x7F00_0000_0000_01FF

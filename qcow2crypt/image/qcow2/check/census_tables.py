@@ -7,32 +7,24 @@ Source: the qcow2 document, "Snapshots" and "Bitmaps".
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.qcow2.bitmapdirectory import read_directory
+from qcow2crypt.image.qcow2.bitmapentries import is_table_entry
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
 from qcow2crypt.image.qcow2.header import SNAPSHOTS_MAX, Header
-from qcow2crypt.image.qcow2.runs import single_entries
-from qcow2crypt.image.qcow2.tables import read_table
-from qcow2crypt.units import align_up, div_up
+from qcow2crypt.image.qcow2.tables import read_entries
+from qcow2crypt.units import align_up
 
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
 _SNAPSHOT_TABLE_MAX = 64 << 20
 _EXTRA_MAX = 1024
 _EXTRA_NEEDED = 16
-_BITMAP = struct.Struct(">QIIBBHI")
-_BITMAP_FLAGS_KNOWN = 0x7
-_BITMAP_TABLE_MAX = 0x8000000
-_BITMAP_BYTES_MAX = 0x2000_0000
-_IN_USE = 1
-_BITMAP_NAME_MAX = 1023
-_BITMAP_RESERVED = 0xFF00_0000_0000_01FE
-_OFFSET_MAX = 1 << 63
-_PART = 1 << 16
 
 
 class BadTableError(Exception):
@@ -51,23 +43,6 @@ class SnapshotRow:
     l1_size: int
     end: int
     raw: bytes
-
-
-def read_parts(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, array[int]]]:
-    """A table at a host offset, part by part, each with the index where it begins.
-
-    Up to the end of the file.
-    """
-    count = max(0, min(count, -(-(file.size - offset) // ENTRY_SIZE)))
-    for index in range(0, count, _PART):
-        length = min(_PART, count - index)
-        yield index, read_table(file, offset + index * ENTRY_SIZE, length)
-
-
-def read_entries(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, int]]:
-    """The entries of a table that are not 0, each with its index."""
-    for start, part in read_parts(file, offset, count):
-        yield from ((start + index, entry) for index, entry, _ in single_entries(part))
 
 
 def snapshot_rows(
@@ -123,31 +98,19 @@ def bitmap_tables(
     file: HostFile, header: Header, pointer: BitmapsPointer, findings: Findings
 ) -> list[tuple[int, int]]:
     """Offset and end of the table of every bitmap.  Raises BadTableError."""
-    tables = []
-    offset, end = pointer.directory_offset, pointer.directory_offset + pointer.directory_size
-    for number in range(pointer.count):
-        if offset + _BITMAP.size > end:
-            raise _broken(findings, number, "runs out of the directory")
-        table, entries, flags, kind, granularity, name, extra = _BITMAP.unpack(
-            file.pread(_BITMAP.size, offset)
-        )
-        bad = (
-            (kind != 1 and "its type is not 1")
-            or (not name and "it has no name")
-            or (name > _BITMAP_NAME_MAX and "its name is too long")
-            or (extra and "it has extra data")
-            or (flags & ~_BITMAP_FLAGS_KNOWN and "it has unknown flags")
-            or (not 9 <= granularity <= 31 and "its granularity is not 512 to 2 GiB")
-            or (entries > _BITMAP_TABLE_MAX // ENTRY_SIZE and "its table is too large")
-            or _ill_sized(header, entries, granularity, in_use=bool(flags & _IN_USE))
-            or ((not table or table % header.cluster_size) and "its table is not cluster aligned")
-            or (table >= _OFFSET_MAX and "its table is outside any file")
-        )
-        if bad:
-            raise _broken(findings, number, bad)
-        offset = align_up(offset + _BITMAP.size + extra + name, 8)
-        tables.append((table, table + entries * ENTRY_SIZE))
-    if offset != end:
+    tables: list[tuple[int, int]] = []
+    end = pointer.directory_offset
+    try:
+        for entry in read_directory(file, pointer):
+            bad = entry.fault(header.guest_size, header.cluster_size)
+            if bad:
+                raise _broken(findings, len(tables), bad)
+            table = entry.table_offset
+            tables.append((table, table + entry.table_entries * ENTRY_SIZE))
+            end = entry.end
+    except HeaderError as error:
+        raise _broken(findings, len(tables), str(error)) from None
+    if end != pointer.directory_offset + pointer.directory_size:
         raise _broken(findings, pointer.count, "there is more in the directory")
     return tables
 
@@ -157,23 +120,11 @@ def bitmap_clusters(
 ) -> Iterator[int]:
     """The host offsets that a part of a bitmap table names.  Raises BadTableError."""
     for _, entry in read_entries(file, start, (end - start) // ENTRY_SIZE):
-        host = entry & OFFSET_MASK
-        if entry & _BITMAP_RESERVED or host % header.cluster_size or (host and entry & 1):
+        if not is_table_entry(entry, header.cluster_size):
             findings.corruption(f"bitmap table entry {entry:x} is not valid")
             raise BadTableError(f"a bitmap table has the entry {entry:x}")
-        if host:
+        if host := entry & OFFSET_MASK:
             yield host
-
-
-def _ill_sized(header: Header, entries: int, granularity: int, *, in_use: bool) -> str:
-    """Does a bitmap have room for one bit for each piece of the disk, and not far too much?"""
-    length = entries * header.cluster_size
-    if length > _BITMAP_BYTES_MAX:
-        return "it is too large"
-    needed = div_up(div_up(div_up(header.size, 1 << granularity), 8), header.cluster_size)
-    if not in_use and entries != needed:
-        return f"its table has {entries} entries, the disk needs {needed}"
-    return ""
 
 
 def _broken(findings: Findings, number: int, why: str) -> BadTableError:

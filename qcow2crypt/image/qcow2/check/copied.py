@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.check.census_tables import read_parts
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.check.named import NamedTables
 from qcow2crypt.image.qcow2.entries import (
@@ -24,7 +23,7 @@ from qcow2crypt.image.qcow2.entries import (
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, Header
 from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs
-from qcow2crypt.image.qcow2.tables import read_table
+from qcow2crypt.image.qcow2.tables import read_parts, read_table
 from qcow2crypt.units import div_up
 
 

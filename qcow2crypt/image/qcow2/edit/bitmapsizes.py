@@ -8,9 +8,15 @@ Knows tables and sizes; no guest bytes, no keys.  Source: the qcow2 document, "B
 
 from __future__ import annotations
 
-from qcow2crypt.image.qcow2.edit.dirtybitmaps import (
+from dataclasses import replace
+
+from qcow2crypt.image.qcow2.bitmapentries import (
     ALL_ONES,
-    BITMAP_BYTES_MAX,
+    TABLE_ENTRIES_OFFSET,
+    bit_count,
+    table_length,
+)
+from qcow2crypt.image.qcow2.edit.dirtybitmaps import (
     BitmapRecorder,
     KeptBitmap,
     UnusableBitmapError,
@@ -18,7 +24,6 @@ from qcow2crypt.image.qcow2.edit.dirtybitmaps import (
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE
 from qcow2crypt.units import div_up
 
-_TABLE_SIZE_AT = 8
 _COPY_STEP = 1 << 16
 
 
@@ -59,14 +64,18 @@ class DirtyBitmaps(BitmapRecorder):
         self._meta.refcounts.release(first, last - first)
         kept.entries = needed
 
+    def _needed(self, kept: KeptBitmap, size: int) -> int:
+        """Entries of the table for a disk of ``size`` bytes."""
+        return table_length(size, kept.row.granularity_bits, self._cluster_size)
+
     def _set_entries(self, kept: KeptBitmap, entries: int) -> None:
-        self._file.pwrite(entries.to_bytes(4, "big"), kept.row.at + _TABLE_SIZE_AT)
+        self._file.pwrite(entries.to_bytes(4, "big"), kept.row.at + TABLE_ENTRIES_OFFSET)
         self._file.flush()
 
     def _grow(self, kept: KeptBitmap, size: int) -> None:
         needed = self._needed(kept, size)
-        if needed * self._cluster_size > BITMAP_BYTES_MAX:
-            raise UnusableBitmapError
+        if replace(kept.row, table_entries=needed).fault(size, self._cluster_size):
+            raise UnusableBitmapError  # QEMU would refuse it
         self._clear_tail(kept)
         if needed == kept.entries:
             return
@@ -98,7 +107,7 @@ class DirtyBitmaps(BitmapRecorder):
 
     def _clear_tail(self, kept: KeptBitmap) -> None:
         """No bit behind the end of the disk is set in the last cluster."""
-        used = div_up(kept.size, kept.row.granularity)
+        used = bit_count(kept.size, kept.row.granularity_bits)
         index, bits = divmod(used, self._cluster_size * 8)
         if not bits:
             return

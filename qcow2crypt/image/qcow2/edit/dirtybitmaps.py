@@ -22,18 +22,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from qcow2crypt.errors import HeaderError
+from qcow2crypt.image.qcow2.bitmapdirectory import read_directory
+from qcow2crypt.image.qcow2.bitmapentries import (
+    ALL_ONES,
+    FLAGS_OFFSET,
+    IN_USE,
+    BitmapEntry,
+    is_table_entry,
+)
 from qcow2crypt.image.qcow2.edit.metadata import Metadata
-from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE
 from qcow2crypt.image.qcow2.extensions import BitmapsPointer
-from qcow2crypt.image.qcow2.snapshots import Bitmap, read_bitmaps
 from qcow2crypt.units import div_up
 
-ALL_ONES = 1
-"""The table entry of a cluster that has no place, and all bits set."""
 _PORTION = 4096
 _HELD_MAX = 1 << 20
-BITMAP_BYTES_MAX = 1 << 29
-_FLAGS_AT = 12
 
 
 class UnusableBitmapError(Exception):
@@ -44,7 +47,7 @@ class UnusableBitmapError(Exception):
 class KeptBitmap:
     """A bitmap that is kept up to date."""
 
-    row: Bitmap
+    row: BitmapEntry
     table_offset: int
     entries: int
     size: int
@@ -55,11 +58,6 @@ class KeptBitmap:
     """The bits that were set last: most writes set them again."""
     usable: bool = True
     """False once it is found damaged: it stays in use."""
-    bit: int = field(init=False)
-    """How many guest bytes one bit stands for, as a power of two."""
-
-    def __post_init__(self) -> None:
-        self.bit = self.row.granularity.bit_length() - 1
 
 
 class BitmapRecorder:
@@ -88,7 +86,8 @@ class BitmapRecorder:
             self.mark(disabled_too=False)
         for kept in self._kept:
             if kept.row.auto and kept.usable:
-                bits = start >> kept.bit, (end - 1) >> kept.bit
+                shift = kept.row.granularity_bits
+                bits = start >> shift, (end - 1) >> shift
                 if bits != kept.last:
                     try:
                         self._set(kept, *bits)
@@ -116,7 +115,7 @@ class BitmapRecorder:
         """
         known = {kept.row.at for kept in self._kept}
         with contextlib.suppress(HeaderError):  # what cannot be read nobody can believe
-            for row in read_bitmaps(self._file, self._pointer):
+            for row in read_directory(self._file, self._pointer):
                 if row.at in known or row.in_use or not (row.auto or disabled_too):
                     continue
                 self._write_flags(row, in_use=True)
@@ -127,9 +126,9 @@ class BitmapRecorder:
         self._file.flush()
         self._marked = True
 
-    def _write_flags(self, row: Bitmap, *, in_use: bool) -> None:
-        flags = row.flags | 1 if in_use else row.flags & ~1
-        self._file.pwrite(flags.to_bytes(4, "big"), row.at + _FLAGS_AT)
+    def _write_flags(self, row: BitmapEntry, *, in_use: bool) -> None:
+        flags = row.flags | IN_USE if in_use else row.flags & ~IN_USE
+        self._file.pwrite(flags.to_bytes(4, "big"), row.at + FLAGS_OFFSET)
 
     @contextlib.contextmanager
     def _giving_up(self, kept: KeptBitmap) -> Iterator[None]:
@@ -157,13 +156,7 @@ class BitmapRecorder:
     # ------------------------------------------------------------------------- tables
 
     def _check_table(self, kept: KeptBitmap) -> None:
-        fits = (
-            not kept.row.strange
-            and 9 <= kept.bit <= 31
-            and kept.entries == self._needed(kept, kept.size)
-            and kept.entries * self._cluster_size <= BITMAP_BYTES_MAX
-        )
-        if not fits:
+        if kept.row.fault(kept.size, self._cluster_size):
             raise UnusableBitmapError
         self._check_own(kept.table_offset, div_up(kept.entries * ENTRY_SIZE, self._cluster_size))
 
@@ -178,17 +171,13 @@ class BitmapRecorder:
         ):
             raise UnusableBitmapError
 
-    def _needed(self, kept: KeptBitmap, size: int) -> int:
-        """Entries of the table for a disk of ``size`` bytes."""
-        return div_up(div_up(div_up(size, kept.row.granularity), 8), self._cluster_size)
-
     def _entry(self, kept: KeptBitmap, index: int) -> int:
         """One entry of the table in the file, that can be used."""
         data = self._file.pread(ENTRY_SIZE, kept.table_offset + index * ENTRY_SIZE)
         entry = int.from_bytes(data, "big")
+        if not is_table_entry(entry, self._cluster_size):
+            raise UnusableBitmapError
         if entry > ALL_ONES:
-            if entry & ~OFFSET_MASK:
-                raise UnusableBitmapError
             self._check_own(entry, 1)
         return entry
 

@@ -6,10 +6,11 @@ done by others to a file at rest (``snapshotting``, ``headercluster``) and read 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.qcow2.bulk.headercluster import write_backing
 from qcow2crypt.image.qcow2.bulk.snapshotting import (
@@ -18,22 +19,27 @@ from qcow2crypt.image.qcow2.bulk.snapshotting import (
     delete_snapshot,
 )
 from qcow2crypt.image.qcow2.bulk.switch import write_header
+from qcow2crypt.image.qcow2.edit.bitmapadding import add_bitmaps
+from qcow2crypt.image.qcow2.edit.compressing import CompressedClusterWriter
 from qcow2crypt.image.qcow2.edit.guest import AUTOCLEAR_KNOWN, GuestEditor
 from qcow2crypt.image.qcow2.edit.reserving import ClusterReserver
 from qcow2crypt.image.qcow2.edit.zeroing import Removal
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.image.qcow2.tables import read_l1
-from qcow2crypt.units import align_down, align_up
+from qcow2crypt.units import SECTOR_SIZE, align_down, align_up
 
 if TYPE_CHECKING:
     from qcow2crypt.image.info import Snapshot
+    from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
 
 _Result = TypeVar("_Result")
 
 
 class Qcow2Editor(GuestEditor):
     """The active guest disk of a qcow2 image, writable, and all that can be done to the image."""
+
+    _compressing: CompressedClusterWriter | None = None
 
     def preallocate(self, start: int, length: int, *, data: bool = False) -> None:
         """Give a guest range that reads as zeros its place in the file.  Errors as ``pwrite``.
@@ -69,6 +75,36 @@ class Qcow2Editor(GuestEditor):
     def delete_snapshot(self, id_or_name: str) -> Snapshot:
         """See ``Image.delete_snapshot``."""
         return self.at_rest(lambda: delete_snapshot(self._file, self._structure, id_or_name))
+
+    def add_bitmaps(self, bitmaps: Sequence[StoredBitmap]) -> None:
+        """Copy bitmaps of another image, whose disk has the same size.
+
+        Raises ArgumentError for a name that is there already; else as ``pwrite``.
+        """
+        self.at_rest(lambda: add_bitmaps(self._file, self._structure, bitmaps))
+
+    def write_compressed(self, stored: bytes, offset: int) -> None:
+        """Give the guest cluster at ``offset`` its content in compressed form, less than a cluster.
+
+        Raises ArgumentError where that cannot be: encrypted, or with a data file; else as
+        ``pwrite``.
+        """
+        size = self._structure.header.cluster_size
+        if self.encrypted or self.data_file is not self._file:
+            raise ArgumentError("an image with encryption or a data file cannot be compressed into")
+        if offset % size or not 0 < len(stored) < size:
+            raise ArgumentError(f"a compressed cluster is a whole one, and less than {size} bytes")
+        with self._lock.writing:
+            self._check_range(offset, SECTOR_SIZE)
+            length = min(size, self._size - offset)
+            self._change(lambda: self._write_compressed(stored, offset), offset, length)
+
+    def _write_compressed(self, stored: bytes, offset: int) -> None:
+        meta = self._meta
+        assert meta is not None  # noqa: S101 - _change has seen to it; this is for mypy
+        if self._compressing is None or self._compressing.metadata is not meta:
+            self._compressing = CompressedClusterWriter(meta)
+        self._decompressed.forget(self._compressing.write(stored, offset))
 
     def make_empty(self) -> None:
         """Let go of all clusters: the disk shows its backing file.  Errors as ``pwrite``."""

@@ -25,6 +25,7 @@ from qcow2crypt.image.qcow2.header import REFCOUNT_TABLE_BYTES_MAX, Header
 from qcow2crypt.image.qcow2.refcountblock import (
     REFCOUNT_TABLE_OFFSET_MASK,
     pack_refcounts,
+    refcount_max,
     refcounts_per_block,
     unpack_refcounts,
 )
@@ -64,6 +65,8 @@ class Refcounts:
         self._dirty_entries: set[int] = set()
         self._released: list[tuple[int, int]] = []
         self._next = 0
+        self.filling: int | None = None
+        """A cluster that gets more compressed bytes; None once nobody uses it any more."""
         self._protect()
 
     def _protect(self) -> None:
@@ -169,6 +172,29 @@ class Refcounts:
         for cluster in range(first, first + count):
             if not self.get(cluster):
                 raise _wrong_count("a cluster in use is counted as free", cluster)
+
+    def can_share(self, cluster: int) -> bool:
+        """Whether a refcount is wide enough for one reference more."""
+        return self.get(cluster) < refcount_max(self._order)
+
+    def share(self, cluster: int) -> None:
+        """Count one reference more to a cluster that is in use.
+
+        Like a new cluster, it is on disk before the reference is.  Raises FormatError for a
+        cluster that is counted as free, TargetError where the refcounts are too narrow.
+        """
+        self.check_used(cluster)
+        self._refuse_protected(cluster)
+        if not self.can_share(cluster):
+            raise TargetError(
+                f"'{self._file.name}': a refcount of {1 << self._order} bits cannot count one more "
+                f"reference to cluster {cluster}"
+            )
+        index, place = divmod(cluster, self._per_block)
+        block = self._block(index)
+        assert block is not None  # noqa: S101 - it counts the cluster; this is for mypy
+        block[place] += 1
+        self._dirty.add(index)
 
     def release(self, first: int, count: int = 1) -> None:
         """Count one reference less, for each of the clusters; it takes effect with ``settle``."""
@@ -337,6 +363,8 @@ class Refcounts:
         self._dirty.add(index)
         if not block[place]:
             self._next = min(self._next, cluster)
+            if cluster == self.filling:
+                self.filling = None
         return block[place]
 
 

@@ -1,4 +1,4 @@
-"""Fill a new qcow2 image with compressed clusters, as ``qemu-img convert -c`` does.
+"""Fill a qcow2 image with compressed clusters, as ``qemu-img convert -c`` does.
 
 Collects guest data to whole clusters, compresses them side by side and stores them in order.
 Knows no tables.  Source: the qcow2 document, "Compressed Clusters Descriptor"; the parameters of
@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
 from qcow2crypt.image.qcow2.compressed import zstd_module
-from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
+from qcow2crypt.image.qcow2.fresh.writer import Backing
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
@@ -38,17 +39,36 @@ def compressor(options: Qcow2Options) -> Callable[[bytes], bytes]:
     return deflate
 
 
+class ClusterTarget(Protocol):
+    """An image that takes clusters in ascending order: a new one, or one that is changed."""
+
+    size: int
+
+    def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
+        """Store guest bytes as they are."""
+
+    def write_zeroes(self, offset: GuestOffset, length: int) -> None:
+        """Let a range read as zeros."""
+
+    def write_compressed(self, offset: GuestOffset, stored: bytes) -> None:
+        """Store one cluster of which ``stored`` is the compressed form."""
+
+    def finish(self) -> None:
+        """Write what is left."""
+
+
 class CompressingWriter:
-    """A ``Qcow2Writer`` that takes runs of guest data and stores compressed clusters.
+    """Before a target: takes runs of guest data and stores compressed clusters.
 
     A cluster that does not get shorter is stored as it is.  Clusters of zeros are left out unless
     ``keep_zeros``; with a backing file they are marked as zeros.  What is not written of a cluster
-    that is stored comes from ``backing``, or is zeros.
+    that is stored comes from ``backing``, or is zeros: the backing file of a new image, the present
+    disk of one that is changed.
     """
 
     def __init__(
         self,
-        writer: Qcow2Writer,
+        writer: ClusterTarget,
         options: Qcow2Options,
         *,
         keep_zeros: bool = False,
@@ -61,10 +81,6 @@ class CompressingWriter:
         self._backing = backing
         self._clusters: dict[int, bytearray] = {}
         """Guest offset to content: clusters that wait to be compressed; the last may be open."""
-
-    def grow(self, size: int) -> None:
-        """See ``Qcow2Writer.grow``."""
-        self._writer.grow(size)
 
     def write(self, offset: GuestOffset, data: ReadBuffer) -> None:
         """Store guest bytes: whole sectors, behind all that was written before."""
@@ -138,3 +154,29 @@ class CompressingWriter:
             self._writer.write_compressed(start, short)
         else:
             self._writer.write(start, data[:length])
+
+
+class GrowingTarget(ClusterTarget, Protocol):
+    """A new image whose size is not known from the start."""
+
+    def grow(self, size: int) -> None:
+        """The disk has at least so many bytes."""
+
+
+class NewCompressingWriter(CompressingWriter):
+    """The same for a new image, which may grow."""
+
+    def __init__(
+        self,
+        writer: GrowingTarget,
+        options: Qcow2Options,
+        *,
+        keep_zeros: bool = False,
+        backing: Backing | None = None,
+    ) -> None:
+        super().__init__(writer, options, keep_zeros=keep_zeros, backing=backing)
+        self._growing = writer
+
+    def grow(self, size: int) -> None:
+        """See ``Qcow2Writer.grow``."""
+        self._growing.grow(size)

@@ -29,12 +29,16 @@ FEATURE_NAMES = (
 
 
 class Places(NamedTuple):
-    """Where the tables lie: host offsets; the L1 table in entries, the other in clusters."""
+    """Where the tables lie: host offsets; the L1 table in entries, the other in clusters.
+
+    ``bitmaps``: where their directory lies, if there are any.
+    """
 
     l1_size: int
     l1_table_offset: int
     refcount_table_offset: int
     refcount_table_clusters: int
+    bitmaps: ext.BitmapsPointer | None = None
 
 
 def fresh_header(options: Qcow2Options, size: int, places: Places) -> bytes:
@@ -42,7 +46,7 @@ def fresh_header(options: Qcow2Options, size: int, places: Places) -> bytes:
 
     Raises ArgumentError when the names of other files do not fit.
     """
-    extensions = _extensions(options)
+    extensions = _extensions(options, places.bitmaps)
     length = hdr.V3_LENGTH if options.version == 3 else hdr.V2_LENGTH
     backing = _name(options.backing_file) if options.backing_file is not None else b""
     at = length + len(extensions)
@@ -61,7 +65,7 @@ def fresh_header(options: Qcow2Options, size: int, places: Places) -> bytes:
         snapshots_offset=0,
         incompatible_features=_incompatible(options),
         compatible_features=hdr.COMPAT_LAZY_REFCOUNTS if options.lazy_refcounts else 0,
-        autoclear_features=hdr.AUTOCLEAR_RAW_DATA_FILE if options.data_file_raw else 0,
+        autoclear_features=_autoclear(options, places),
         refcount_order=options.refcount_order,
         header_length=length,
         compression_type=(
@@ -89,7 +93,12 @@ def _incompatible(options: Qcow2Options) -> int:
     return features
 
 
-def _extensions(options: Qcow2Options) -> bytes:
+def _autoclear(options: Qcow2Options, places: Places) -> int:
+    features = hdr.AUTOCLEAR_RAW_DATA_FILE if options.data_file_raw else 0
+    return features | (hdr.AUTOCLEAR_BITMAPS if places.bitmaps is not None else 0)
+
+
+def _extensions(options: Qcow2Options, bitmaps: ext.BitmapsPointer | None) -> bytes:
     packed = b""
     if options.backing_format is not None:
         packed += ext.pack_extension(ext.EXT_BACKING_FORMAT, _name(options.backing_format))
@@ -98,6 +107,8 @@ def _extensions(options: Qcow2Options) -> bytes:
     if options.version == 3 and options.cluster_size > FEATURE_TABLE_ABOVE:
         names = ext.pack_feature_table(FEATURE_NAMES)
         packed += ext.pack_extension(ext.EXT_FEATURE_TABLE, names)
+    if bitmaps is not None:
+        packed += ext.pack_extension(ext.EXT_BITMAPS, ext.pack_bitmaps(bitmaps))
     return packed + ext.pack_extension(ext.EXT_END, b"")
 
 

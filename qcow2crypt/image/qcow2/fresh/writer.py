@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
+from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2 import header as hdr
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
@@ -38,6 +39,7 @@ from qcow2crypt.units import (
 
 if TYPE_CHECKING:
     from qcow2crypt.crypt.cipher import SectorCipher
+    from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
 
 _ENCRYPTED_CLUSTERS_AT_ONCE = 32
 """QEMU cuts encrypted requests into so many clusters and allocates for each part alone."""
@@ -73,6 +75,7 @@ class Qcow2Writer:
     ``cipher`` must be given exactly when the options ask for encryption, ``data_target`` exactly
     when they name a data file.  Guest ranges that are never written read as zeros, or from the
     backing file if the options name one; then ``backing`` is needed to write parts of clusters.
+    ``bitmaps`` are those of a disk of the same size, to be copied; version 3 only.
     Raises ArgumentError when the disk is too large for the cluster size, and what the targets
     raise.
     """
@@ -86,16 +89,21 @@ class Qcow2Writer:
         *,
         data_target: Target | None = None,
         backing: Backing | None = None,
+        bitmaps: Sequence[StoredBitmap] = (),
     ) -> None:
         if (cipher is not None) != (options.encryption is not None):
             raise ArgumentError("a cipher is needed exactly when the options ask for encryption")
         if (data_target is not None) != (options.data_file is not None):
             raise ArgumentError("a data target is needed exactly when the options name a data file")
+        if bitmaps and options.version < 3:
+            raise ArgumentError("an image of version 2 cannot have bitmaps")
         self._target = target
         self._data = data_target
         self._options = options
         self._cipher = cipher
         self._backing = backing
+        self._bitmaps = bitmaps
+        self._directory = ext.BitmapsPointer(0, 0, 0) if bitmaps else None
         cluster_size = options.cluster_size
         self._cluster_size = cluster_size
         self.size = align_up(size, SECTOR_SIZE)
@@ -240,14 +248,13 @@ class Qcow2Writer:
             self._write(packed, host)
         target, size = self._target, self._cluster_size
         allocator = self._allocator
-        l1_clusters = div_up(len(self._l1) * ENTRY_SIZE, size)
-        if l1_clusters > self._l1_clusters:  # it has grown out of its place
-            moved = allocator.allocate(l1_clusters)
-            if self._l1_clusters:
-                allocator.free(self._l1_first, self._l1_clusters)
-            self._l1_first = moved
+        self._place_l1()
         if self._compressed:
             self._end = align_up(self._end, SECTOR_SIZE)
+        if self._bitmaps:
+            from qcow2crypt.image.qcow2.bitmaps import store_bitmaps
+
+            self._directory = store_bitmaps(self._bitmaps, size, allocator.allocate, self._write)
         for place, blocks in allocator.retired:
             # QEMU leaves the bytes of a former refcount table where nothing has used them since.
             old = refcount_table(blocks, size, place.count)
@@ -265,6 +272,15 @@ class Qcow2Writer:
             self._data.truncate(self._data_end)
 
     # Places.
+
+    def _place_l1(self) -> None:
+        """Another place for the L1 table if it has grown out of that which it had."""
+        clusters = div_up(len(self._l1) * ENTRY_SIZE, self._cluster_size)
+        if clusters > self._l1_clusters:
+            moved = self._allocator.allocate(clusters)
+            if self._l1_clusters:
+                self._allocator.free(self._l1_first, self._l1_clusters)
+            self._l1_first = moved
 
     def _preallocate(self) -> None:
         options, size = self._options, self._cluster_size
@@ -288,7 +304,9 @@ class Qcow2Writer:
 
     def _header_places(self, l1_first: int) -> HeaderPlaces:
         table, size = self._allocator.table, self._cluster_size
-        return HeaderPlaces(len(self._l1), l1_first * size, table.first * size, table.count)
+        return HeaderPlaces(
+            len(self._l1), l1_first * size, table.first * size, table.count, self._directory
+        )
 
     # Bytes.
 
