@@ -103,8 +103,9 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
     const size_t group = (size_t)(lanes * VL) * sector_size;
     /* So many lines are asked for while one tile is worked on, since hardware does not see a
      * pattern in as many streams as there are sectors.  In the caches they are those that come
-     * next in each row, few and soon used: the first cache is small.  Memory is slower and wants
-     * to be read in its own order, so from there it is all of the next group, line after line. */
+     * next in each row, few and soon used: the first cache is small, and what is there of dst is
+     * best not fetched.  Memory is slower and wants to be read in its own order, so from there
+     * it is all of the next group, line after line, of dst too. */
     const int asked = lanes * VL * VL / (CACHE_LINE / QC_BLOCK), slots = VL * FULL_ROUNDS;
     const size_t parts = CACHE_LINE / width, columns = WHOLE_SECTOR / CACHE_LINE;
     const size_t apart = place == NEAR ? WHOLE_SECTOR : CACHE_LINE;
@@ -150,9 +151,12 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     const V key = keys[round];
                     const int slot = step * FULL_ROUNDS + round - 1;
                     UNROLL
-                    for (int i = slot * asked / slots; i < (slot + 1) * asked / slots; i++)
+                    for (int i = slot * asked / slots; i < (slot + 1) * asked / slots; i++) {
                         if (whole)
                             __builtin_prefetch(soon + (size_t)i * apart);
+                        if (whole && place == FAR) /* in place, the same line again */
+                            __builtin_prefetch(dst + (soon - src) + (size_t)i * apart);
+                    }
                     UNROLL
                     for (int lane = 0; lane < lanes; lane++)
                         state[lane] = v_enc(state[lane], key);
