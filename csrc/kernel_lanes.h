@@ -42,8 +42,9 @@
 #define LONG_RUN ((size_t)32 << 20) /* bytes: more than caches hold */
 #define COLUMNS_AHEAD 2 /* cache lines of a row, asked for while a run in the caches is encrypted */
 
-/* How a run goes through memory: in the caches; beyond them; its result stored past them. */
-enum { NEAR, FAR, STREAMED };
+/* How a run goes through memory: in the caches; beyond them, in place or from src to dst; from
+ * src, its result stored past the caches. */
+enum { NEAR, FAR, APART, STREAMED };
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
 
@@ -84,7 +85,9 @@ INLINE int place_of(const uint8_t *src, const uint8_t *dst, size_t length)
 {
     if (length <= LONG_RUN)
         return NEAR;
-    return src != dst && (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : FAR;
+    if (src == dst)
+        return FAR;
+    return (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
 }
 
 /* Encrypt groups of sectors, each in lanes * VL rows, one sector in a row.
@@ -154,7 +157,7 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     for (int i = slot * asked / slots; i < (slot + 1) * asked / slots; i++) {
                         if (whole)
                             __builtin_prefetch(soon + (size_t)i * apart);
-                        if (whole && place == FAR) /* in place, the same line again */
+                        if (whole && place == APART)
                             __builtin_prefetch(dst + (soon - src) + (size_t)i * apart);
                     }
                     UNROLL
@@ -229,6 +232,8 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
             v_stream_end();
         } else if (is_long && place == FAR)
             WHOLE(LONG_LANES, FAR);
+        else if (is_long && place == APART)
+            WHOLE(LONG_LANES, APART);
         else if (is_long && src != dst && count * sector_size > WIDE_RUN)
             WHOLE(LONG_LANES, NEAR);
         else
@@ -236,8 +241,10 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
         if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
             if (place == NEAR)
                 WHOLE(LANES, NEAR);
-            else
+            else if (place == FAR)
                 WHOLE(LANES, FAR);
+            else
+                WHOLE(LANES, APART);
         } else if (LANES > 12 && taken > 12 * VL)
             PART(LANES);
         else if (taken > 8 * VL)
