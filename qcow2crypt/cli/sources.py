@@ -72,11 +72,11 @@ def look_at_source(image: Image, console: Console) -> None:
 
     What reading raises is left to the conversion, which says where.
     """
+    if console.quiet or not image.encrypted:
+        return
     from qcow2crypt.errors import Qcow2CryptError
     from qcow2crypt.tasks.plausible import look_at
 
-    if console.quiet or image.info().encryption is None:
-        return
     try:
         look = look_at(image)
     except Qcow2CryptError:

@@ -78,6 +78,11 @@ class Image(io.RawIOBase):
         """Device and inode of the file under the image; None when it is a file object."""
         return None
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether the data of this layer is encrypted."""
+        return False
+
     def host_files(self) -> tuple[HostFile, ...]:
         """The open files that this layer is read from, the image file first; not its backing."""
         return ()

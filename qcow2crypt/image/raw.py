@@ -34,7 +34,6 @@ class RawImage(Image):
     """
 
     format = "raw"
-    encrypted = False
 
     def __init__(self, file: HostFile, *, probed: bool = False) -> None:
         self._file = file

@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.placed import Run
@@ -213,8 +212,7 @@ class Copier:
         self._storer.put(placed, view)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Pieces that are read together: (guest offset, length), ``length`` bytes in all.
 
     All before ``end`` is done when they are.
@@ -257,8 +255,7 @@ def gathered(pieces: Iterable[tuple[GuestOffset, int, bool]]) -> Iterator[Batch]
         yield Batch(waiting, size, end)
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """How ``new`` differs from ``old``, which have one length and begin at guest offset ``start``.
 
     It is told in units of ``unit`` bytes, aligned on the guest disk.
