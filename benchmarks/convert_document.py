@@ -1,8 +1,9 @@
-"""Put the figures of convert.py and convert_more.py into docs/conversion.md, and draw its picture.
+"""Put the figures of convert.py and convert_more.py into documents, and draw their picture.
 
     python -m benchmarks.convert_document        needs matplotlib: pip install 'qcow2crypt[bench]'
 
-What stands between the two marks in the document is replaced; no figure there is written by hand.
+What stands between the two marks in docs/conversion.md and README.md is replaced; no figure there
+is written by hand, and tests/house holds both against the results.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "conversion.md"
+README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "conversion.svg"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 MAIN, MORE = "convert-linux-x86_64.json", "convert_more-linux-x86_64.json"
@@ -60,6 +62,22 @@ def main_table(result: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"| {row['work']} | {row['cluster_size']} | " + " | ".join(cells) + " |")
     return lines
+
+
+def readme_text(result: dict[str, Any]) -> str:
+    """What the README says: the same for clusters of 64 KiB, in few words."""
+    rows = [row for row in result["figures"] if row["cluster_size"] in (0, 65536)]
+    copy = seconds(rows, COPY)
+    lines = [
+        "| | seconds | times the speed of qemu-img | times the time of cp |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if row["who"] == OURS:
+            ours, theirs = row["median"], seconds(rows, DEFAULT, work=row["work"])
+            cells = f"{ours:.2f} | {times(theirs, ours)} | {times(ours, copy)}"
+            lines.append(f"| {row['work']} | {cells} |")
+    return "\n".join(lines)
 
 
 def more_table(result: dict[str, Any]) -> list[str]:
@@ -133,12 +151,12 @@ def main() -> None:
         first, second = (json.loads((RESULTS / name).read_text()) for name in (MAIN, MORE))
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}; convert.py and convert_more.py write them")
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    new = f"{before}{BEGIN}\n\n{text(first, second)}\n\n{END}{after}"
-    DOCUMENT.write_text(new, encoding="utf-8")
+    for document, words in ((DOCUMENT, text(first, second)), (README, readme_text(first))):
+        before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        document.write_text(f"{before}{BEGIN}\n\n{words}\n\n{END}{after}", encoding="utf-8")
     draw(second["growth"])
-    print(f"{DOCUMENT} and {PICTURE}")
+    print(f"{DOCUMENT}, {README} and {PICTURE}")
 
 
 if __name__ == "__main__":

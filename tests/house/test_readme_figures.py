@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 
 from source_tree import ROOT
 
@@ -34,3 +35,16 @@ def test_the_engine_table_is_the_committed_result() -> None:
         assert found == wanted, f"{name}: the README says {found}, the result {wanted}"
     assert result["cpu"] in README
     assert f"{medians['pyaes, per sector', 'encrypt', 128]:.1f} MB/s" in README
+
+
+def test_the_conversion_figures_are_the_committed_results() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "convert_document.py"))
+    results = ROOT / "benchmarks" / "results"
+    main, more = (json.loads((results / script[name]).read_text()) for name in ("MAIN", "MORE"))
+    document = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
+    for words, figures in (
+        (README, script["readme_text"](main)),
+        (document, script["text"](main, more)),
+    ):
+        between = words.partition(script["BEGIN"])[2].partition(script["END"])[0]
+        assert between.strip() == figures, "run python -m benchmarks.convert_document"
