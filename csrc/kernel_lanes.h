@@ -40,9 +40,11 @@
 #define WHOLE_SECTOR 512 /* of whole groups: rows are then at distances that the compiler knows */
 #define WIDE_RUN ((size_t)512 << 10) /* bytes: twice as many, src and dst, fill a second cache */
 #define LONG_RUN ((size_t)32 << 20) /* bytes: more than caches hold */
+#define COLUMNS_AHEAD 2 /* cache lines of a row, asked for while a run in the caches is encrypted */
 
-/* Where the result of a run goes. */
-enum { IN_PLACE, APART, STREAMED };
+/* How a run goes through memory: in the caches; beyond them, in place or from src to dst; from
+ * src, its result stored past the caches. */
+enum { NEAR, FAR, APART, STREAMED };
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
 
@@ -78,12 +80,14 @@ INLINE void forget_keys(V keys[QC_MAX_ROUNDS + 1])
     __asm__ volatile("" : : "r"(keys) : "memory");
 }
 
-/* Would this store past the caches?  For long runs, between buffers, in whole lines. */
+/* Stores past the caches are for long runs, between buffers, of whole lines. */
 INLINE int place_of(const uint8_t *src, const uint8_t *dst, size_t length)
 {
+    if (length <= LONG_RUN)
+        return NEAR;
     if (src == dst)
-        return IN_PLACE;
-    return length > LONG_RUN && (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
+        return FAR;
+    return (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
 }
 
 /* Encrypt groups of sectors, each in lanes * VL rows, one sector in a row.
@@ -100,10 +104,14 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
     V state[LANES], in[2][LANES * VL], out[2][LANES * VL];
     const size_t width = VL * QC_BLOCK, tiles = sector_size / width;
     const size_t group = (size_t)(lanes * VL) * sector_size;
-    /* So much of the next group is asked for while one tile is worked on, in the order of memory:
-     * hardware does not see a pattern in as many streams as there are sectors. */
-    const size_t share = (size_t)(lanes * VL) * width;
-    const int slots = VL * FULL_ROUNDS, lines = (lanes * VL * VL / 4 + slots - 1) / slots;
+    /* So many lines are asked for while one tile is worked on, since hardware does not see a
+     * pattern in as many streams as there are sectors.  In the caches they are those that come
+     * next in each row, few and soon used: the first cache is small, and what is there of dst is
+     * best not fetched.  Memory is slower and wants to be read in its own order, so from there
+     * it is all of the next group, line after line, of dst too. */
+    const int asked = lanes * VL * VL / (CACHE_LINE / QC_BLOCK), slots = VL * FULL_ROUNDS;
+    const size_t parts = CACHE_LINE / width, columns = WHOLE_SECTOR / CACHE_LINE;
+    const size_t apart = place == NEAR ? WHOLE_SECTOR : CACHE_LINE;
     /* Without v_xor3 the state is kept as ciphertext ^ first key: the plaintext is then all that
      * must be added before the next block's rounds; the first key is off the serial path. */
     const V first = keys[0], final = END(keys[rounds]);
@@ -131,7 +139,11 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
             const int ends = tile + 1 == tiles, load = !ends || left > 1;
             const int store = tile || left < groups;
             const uint8_t *ahead = ends ? src + group : src + (tile + 1) * width;
-            const size_t asked = (left > 1 ? group : 0) + tile * share;
+            const size_t column = tile / parts + COLUMNS_AHEAD, part = (size_t)asked * apart;
+            const uint8_t *soon = place == NEAR ? src + column % columns * CACHE_LINE +
+                                                      tile % parts * part +
+                                                      (left > 1 ? column / columns * group : 0)
+                                                : src + tile * part + (left > 1 ? group : 0);
             UNROLL
             for (int step = 0; step < VL; step++) {
                 UNROLL
@@ -142,12 +154,11 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     const V key = keys[round];
                     const int slot = step * FULL_ROUNDS + round - 1;
                     UNROLL
-                    for (int i = 0; i < lines; i++) {
-                        const size_t line = ((size_t)(slot * lines + i)) * CACHE_LINE;
-                        if (whole && line < share)
-                            __builtin_prefetch(src + asked + line);
-                        if (whole && line < share && place == APART)
-                            __builtin_prefetch(dst + asked + line, 1);
+                    for (int i = slot * asked / slots; i < (slot + 1) * asked / slots; i++) {
+                        if (whole)
+                            __builtin_prefetch(soon + (size_t)i * apart);
+                        if (whole && place == APART)
+                            __builtin_prefetch(dst + (soon - src) + (size_t)i * apart);
                     }
                     UNROLL
                     for (int lane = 0; lane < lanes; lane++)
@@ -212,23 +223,26 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
                        n, 1, to);                                                             \
     } while (0)
 #define PART(n) \
-    encrypt_groups(keys, key->rounds, ivs, src, dst, sector_size, 1, taken - 1, n, 0, APART)
+    encrypt_groups(keys, key->rounds, ivs, src, dst, sector_size, 1, taken - 1, n, 0, NEAR)
 #ifdef LONG_LANES
         /* Fewer rows at a time, where each is waited for longer. */
         const int is_long = sector_size == WHOLE_SECTOR && count >= LONG_LANES * VL;
-        const size_t length = count * sector_size;
         if (is_long && place == STREAMED) {
             WHOLE(LONG_LANES, STREAMED);
             v_stream_end();
-        } else if (is_long && place == APART && length > WIDE_RUN)
+        } else if (is_long && place == FAR)
+            WHOLE(LONG_LANES, FAR);
+        else if (is_long && place == APART)
             WHOLE(LONG_LANES, APART);
-        else if (is_long && place == IN_PLACE && length > LONG_RUN)
-            WHOLE(LONG_LANES, IN_PLACE);
+        else if (is_long && src != dst && count * sector_size > WIDE_RUN)
+            WHOLE(LONG_LANES, NEAR);
         else
 #endif
         if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
-            if (place == IN_PLACE)
-                WHOLE(LANES, IN_PLACE);
+            if (place == NEAR)
+                WHOLE(LANES, NEAR);
+            else if (place == FAR)
+                WHOLE(LANES, FAR);
             else
                 WHOLE(LANES, APART);
         } else if (LANES > 12 && taken > 12 * VL)
@@ -309,9 +323,9 @@ TARGET static void NAME(cbc_decrypt)(const qc_schedule *key, const uint8_t *ivs,
         V carry = v_first(ivs);
         size_t at = 0;
         for (; at + 8 * vector <= sector_size; at += 8 * vector)
-            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 8, APART);
+            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 8, NEAR);
         for (; at + vector <= sector_size; at += vector)
-            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 1, APART);
+            carry = decrypt_piece(keys, key->rounds, carry, src + at, dst + at, 1, NEAR);
     }
     forget_keys(keys);
 }
