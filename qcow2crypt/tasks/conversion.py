@@ -181,9 +181,6 @@ def convert_images(
         from qcow2crypt.tasks.bitmapcopy import bitmaps_to_copy
 
         copied = bitmaps_to_copy(images, bitmaps)
-    if copied is not None and existing is None:
-        version = options.version if isinstance(options, Qcow2Options) else 3
-        copied.check_target(target_format, version, size)
     if is_uncached(manner.source_cache):
         leave_cache(images)
     watch = Watch(images)
@@ -200,6 +197,9 @@ def convert_images(
             what = replace(what, bitmaps=copied)
             refill(filler, images, file, replace(what, engine=engine, secret_for=secret_for))
         else:
+            if copied is not None:
+                version = options.version if isinstance(options, Qcow2Options) else 3
+                copied.check_target(target_format, version, size)
             backing = _backing(images, target, options, backing_secret, stack)
             writer = disk_writer(
                 file,

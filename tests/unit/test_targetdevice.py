@@ -179,6 +179,17 @@ def test_what_a_device_cannot_be(device: Path, source: Path, tmp_path: Path) -> 
     assert content(device) == old
 
 
+@pytest.mark.parametrize("into", [False, True])
+def test_a_raw_device_cannot_have_bitmaps(
+    device: Path, source: Path, tmp_path: Path, into: bool
+) -> None:
+    image, old = tmp_path / "image", content(device)
+    qcow2crypt.convert(source, image, source_format="raw", target_format="qcow2")
+    with pytest.raises(ArgumentError, match="version 3 can have bitmaps"):
+        qcow2crypt.convert(image, device, into_existing=into, bitmaps="all")
+    assert content(device) == old
+
+
 def test_the_command_line(device: Path, source: Path, tmp_path: Path) -> None:
     back = tmp_path / "back"
     words = ["convert", "-f", "raw", "-O", "qcow2", "--verify"]
