@@ -2,7 +2,8 @@
 
     python -m benchmarks.convert            512 MiB of random data in /dev/shm
     python -m benchmarks.convert --mib 64 --rounds 1 --quick      writes no file
-    python -m benchmarks.convert --folder /var/tmp                on a disk
+    python -m benchmarks.convert --folder /var/tmp --clusters 65536         on a disk
+    python -m benchmarks.convert --mib 4096 --clusters 65536 --rounds 3
 
 Whole processes, one after the other, all of them once a round; the memory is warm, because the
 first round does not count.  Every output is compared with the source, or by ``qemu-img compare``,
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from benchmarks.engines import cpu, git
 ROOT = Path(__file__).resolve().parents[1]
 
 PASSPHRASE = "correct horse"
+DEFAULT_MIB = 512
 CLUSTER_SIZES = (65536, 512, 4096, 2 << 20)
 OURS = (sys.executable, "-m", "qcow2crypt", "convert", "-q")
 AES = "encrypt.format=aes,cluster_size="
@@ -62,7 +64,8 @@ class Figures:
 class Inputs:
     """The files that are converted, and the commands for it."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, cluster_sizes: Sequence[int]) -> None:
+        self.cluster_sizes = cluster_sizes
         self.raw = folder / "source.raw"
         self.key = folder / "key"
         self.out = folder / "out"
@@ -71,7 +74,7 @@ class Inputs:
             for _ in range(0, size, 1 << 20):
                 file.write(os.urandom(1 << 20))
         self.images = {}
-        for cluster_size in CLUSTER_SIZES:
+        for cluster_size in self.cluster_sizes:
             path = self.images[cluster_size] = folder / f"source-{cluster_size}.qcow2"
             run(self.qemu("-O", "qcow2", "-o", self.aes(cluster_size), str(self.raw), str(path)))
 
@@ -92,7 +95,7 @@ class Inputs:
         """All that is measured."""
         raw, out = str(self.raw), str(self.out)
         yield Row("copy", 0, "cp", ["cp", raw, out])
-        for size in CLUSTER_SIZES:
+        for size in self.cluster_sizes:
             image = str(self.images[size])
             given = ["--secret-file", str(self.key)]
             new = ["--target-secret-file", str(self.key), "-O", "qcow2", "-o", f"{AES}{size}"]
@@ -207,7 +210,8 @@ def show(figures: list[Figures]) -> None:
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--mib", type=int, default=DEFAULT_MIB)
+    parser.add_argument("--clusters", type=int, nargs="+", default=CLUSTER_SIZES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))  # noqa: S108
     parser.add_argument("--quick", action="store_true", help="write no file")
@@ -217,7 +221,7 @@ def main() -> int:
         return 1
     before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        figures = measure(Inputs(Path(folder), given.mib << 20), given.rounds)
+        figures = measure(Inputs(Path(folder), given.mib << 20, given.clusters), given.rounds)
     show(figures)
     print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after")
     if not given.quick:
@@ -235,6 +239,7 @@ def main() -> int:
         }
         system = f"{platform.system().lower()}-{platform.machine()}"
         place = "" if document["folder"] == "tmpfs" else "-disk"
+        place += "" if given.mib == DEFAULT_MIB else f"-{given.mib}"
         path = ROOT / "benchmarks" / "results" / f"convert-{system}{place}.json"
         path.write_text(json.dumps(document, indent=1) + "\n")
         print(path.relative_to(ROOT))
