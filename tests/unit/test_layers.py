@@ -29,11 +29,12 @@ class Layer(Image):
         self.held = held
         self.backing = backing
         self.asked: list[tuple[int, int]] = []
-        self.fails: Exception | None = None
+        self.unreadable: Exception | None = None
+        self.full: Exception | None = None
 
     def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
-        if self.fails:
-            raise self.fails
+        if self.unreadable:
+            raise self.unreadable
         self.asked.append((offset, offset + view.nbytes))
         missing = []
         for at in range(offset, offset + view.nbytes):
@@ -53,8 +54,9 @@ class Layer(Image):
         raise NotImplementedError
 
     def flush(self) -> None:
-        if self.fails:
-            raise self.fails
+        full, self.full = self.full, None  # once: Python closes what is left, too
+        if full:
+            raise full
 
 
 def chain(*layers: tuple[set[int], int]) -> Layer:
@@ -126,10 +128,10 @@ def test_an_error_names_its_layer_once() -> None:
     assert image.backing is not None
     lowest = image.backing.backing
     assert isinstance(lowest, Layer)
-    lowest.fails = HeaderError("bad", field="x", offset=None, found="1", allowed="2")
+    lowest.unreadable = HeaderError("bad", field="x", offset=None, found="1", allowed="2")
     with pytest.raises(HeaderError, match=r"allowed: 2 \(in backing file 'c'\)$"):
         image.pread(1, 0)
-    image.fails = HeaderError("bad", field="x", offset=None, found="1", allowed="2")
+    image.unreadable = HeaderError("bad", field="x", offset=None, found="1", allowed="2")
     with pytest.raises(HeaderError, match=r"allowed: 2$"):
         image.pread(1, 0)
 
@@ -145,7 +147,7 @@ def test_a_layer_that_is_closed_is_not_read() -> None:
 
 def test_all_layers_are_closed_when_one_of_them_fails() -> None:
     image = chain((set(), 8), (set(), 8), (set(), 8))
-    image.fails = TargetError("the disk is full")
+    image.full = TargetError("the disk is full")
     layers = [image, image.backing, image.backing and image.backing.backing]
     with pytest.raises(TargetError, match="full"):
         image.close()
