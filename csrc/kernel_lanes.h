@@ -201,6 +201,10 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
     }
 }
 
+#ifdef LONG_LANES
+#include "kernel_stairs.h"
+#endif
+
 TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
                                      const uint8_t *src, uint8_t *dst, size_t count,
                                      size_t sector_size)
@@ -234,9 +238,10 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
             WHOLE(LONG_LANES, FAR);
         else if (is_long && place == APART)
             WHOLE(LONG_LANES, APART);
-        else if (is_long && src != dst && count * sector_size > WIDE_RUN)
-            WHOLE(LONG_LANES, NEAR);
-        else
+        else if (is_long && src != dst && count * sector_size > WIDE_RUN) {
+            taken = count - count % VL;
+            encrypt_stairs(keys, key->rounds, ivs, src, dst, taken / VL);
+        } else
 #endif
         if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
             if (place == NEAR)

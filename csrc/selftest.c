@@ -7,7 +7,9 @@
 
 #define SECTORS_MAX 131 /* past two of the widest groups, and odd */
 #define SECTOR_MAX 528 /* not a multiple of any vector but the narrowest */
+#define WIDE_SECTORS 1029 /* past what kernel_stairs.h begins with, and odd */
 #define BYTES_MAX (SECTORS_MAX * 512)
+#define WIDE_BYTES (WIDE_SECTORS * 512)
 
 static const size_t key_sizes[] = {16, 24, 32};
 static const size_t sector_sizes[] = {16, 48, 64, 512, SECTOR_MAX};
@@ -59,8 +61,9 @@ static int known_answers(const qc_kernel *kernel)
 }
 
 typedef struct {
-    uint8_t key[32], ivs[SECTORS_MAX * QC_BLOCK];
+    uint8_t key[32], ivs[WIDE_SECTORS * QC_BLOCK];
     uint8_t plain[BYTES_MAX], cbc[BYTES_MAX], ecb[BYTES_MAX], found[BYTES_MAX];
+    uint8_t wide_plain[WIDE_BYTES], wide[WIDE_BYTES];
 } workspace;
 
 /* A period that is prime: blocks in each other's place would be noticed. */
@@ -108,6 +111,24 @@ static int same_for_all_counts(const qc_kernel *kernel, workspace *w, const qc_s
     return right;
 }
 
+/* A wide run has a path of its own in one direction alone: it is held against short runs, which
+ * are known to be right by now. */
+static int wide_same_as_short(const qc_kernel *kernel, workspace *w, const qc_schedule *schedule)
+{
+    size_t count = SECTORS_MAX;
+    int right = 1;
+
+    fill(w->wide_plain, sizeof w->wide_plain, 7);
+    kernel->cbc_encrypt(schedule, w->ivs, w->wide_plain, w->wide, WIDE_SECTORS, 512);
+    for (size_t at = 0; at < WIDE_SECTORS; at += count) {
+        count = at + SECTORS_MAX < WIDE_SECTORS ? SECTORS_MAX : WIDE_SECTORS - at;
+        kernel->cbc_encrypt(schedule, w->ivs + at * QC_BLOCK, w->wide_plain + at * 512, w->found,
+                            count, 512);
+        right &= !memcmp(w->found, w->wide + at * 512, count * 512);
+    }
+    return right;
+}
+
 int qc_kernel_is_right(const qc_kernel *kernel, int *no_memory)
 {
     int right = known_answers(kernel);
@@ -123,6 +144,7 @@ int qc_kernel_is_right(const qc_kernel *kernel, int *no_memory)
         qc_kernel_portable.ecb_encrypt(&schedule, w->plain, w->ecb, BYTES_MAX / QC_BLOCK);
         for (size_t s = 0; s < LENGTH(sector_sizes); s++)
             right &= same_for_all_counts(kernel, w, &schedule, sector_sizes[s]);
+        right &= wide_same_as_short(kernel, w, &schedule);
     }
     free(w);
     return right && !*no_memory;

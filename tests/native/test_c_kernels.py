@@ -46,11 +46,12 @@ def test_vectors(c_driver: Callable[[Variant], Path], variant: Variant, c_vector
 
 
 @each_variant
-@pytest.mark.parametrize("command", ["runs", "arguments", "wiping"])
+@pytest.mark.parametrize("command", ["runs", "wide-runs", "arguments", "wiping"])
 def test_driver(c_driver: Callable[[Variant], Path], variant: Variant, command: str) -> None:
     program = c_driver(variant)
     # Sanitizers make it many times slower: there, up to one full group of the widest kernel.
-    longest = ["49" if "sanitized" in variant.name else "300"] if command == "runs" else []
+    lengths = {"runs": ("300", "49"), "wide-runs": ("6149", "1029")}
+    longest = lengths[command]["sanitized" in variant.name :][:1] if command in lengths else ()
     assert names(run([program, command, *longest])) == usable(program)
 
 

@@ -26,6 +26,9 @@ COUNTS = tuple(range(1, 6)) + tuple(
     group + more for group in (8, 12, 16, 24, 32, 48, 64) for more in (-1, 0, 1)
 )
 
+# The widest kernel encrypts them four sectors at a time, eight such groups under way.
+WIDE = (*range(1023, 1042), 2048, 6149)
+
 each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
 each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
 each_key_size = pytest.mark.parametrize("key_size", [16, 24, 32])
@@ -55,6 +58,28 @@ def test_every_run_length(name: str, way: str, key_size: int) -> None:
         work(ivs, in_place, in_place)
         right = out[: len(data)] == expected[: len(data)] and out[len(data) :] == b"\xa5" * 64
         if not right or in_place != expected[: len(data)]:
+            wrong.append(count)
+    assert not wrong
+
+
+@each_kernel
+@each_way
+@each_key_size
+@pytest.mark.parametrize("shift", [0, 16, 21], ids=["aligned", "between lines", "odd"])
+def test_runs_that_the_second_cache_does_not_hold(
+    name: str, way: str, key_size: int, shift: int
+) -> None:
+    """Around 1024 sectors, where kernels go another way through memory, and well beyond."""
+    run, expected = known(way, WIDE[-1], key_size)
+    work = getattr(strategies.engine(name).expand_key(run.key), way)
+    src = memoryview(bytearray(shift // 3) + run.data)[shift // 3 :]
+    wrong = []
+    for count in WIDE:
+        end = shift + 512 * count
+        out = bytearray(b"\xa5" * (end + 64))
+        work(run.ivs[: 16 * count], src[: 512 * count], memoryview(out)[shift:end])
+        margins = out[:shift] + out[end:]
+        if out[shift:end] != expected[: 512 * count] or margins.strip(b"\xa5"):
             wrong.append(count)
     assert not wrong
 
@@ -137,6 +162,21 @@ def test_no_byte_outside_the_buffers_is_touched(
             assert src.view == run.data, (sector_size, count)
             work(ivs.view, src.view, src.view, sector_size)
             assert src.view == expected, (sector_size, count)
+
+
+@each_kernel
+@each_way
+@pytest.mark.parametrize("at_end", [True, False], ids=["wall behind", "wall before"])
+def test_no_byte_outside_the_buffers_of_a_wide_run_is_touched(
+    name: str, way: str, at_end: bool
+) -> None:
+    for count in range(1024, 1030):
+        run, expected = known(way, count, 32)
+        work = getattr(strategies.engine(name).expand_key(run.key), way)
+        ivs, src = Guarded(run.ivs, at_end=at_end), Guarded(run.data, at_end=at_end)
+        dst = Guarded(bytes(len(run.data)), at_end=at_end)
+        work(ivs.view, src.view, dst.view, 512)
+        assert dst.view == expected, count
 
 
 @each_kernel

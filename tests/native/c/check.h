@@ -42,6 +42,7 @@ void read_only(region r, int yes);
 /* The commands of the driver. */
 void test_vectors(const char *path);
 void test_runs(size_t longest);
+void test_wide_runs(size_t longest);
 void test_arguments(void);
 void test_wiping(void);
 

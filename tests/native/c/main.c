@@ -4,6 +4,7 @@
  *   driver self-test       qc_self_test of each; one that this CPU lacks must say so
  *   driver vectors FILE    known answers, on each kernel
  *   driver runs LONGEST    runs of 1 to LONGEST sectors between guards, on each kernel
+ *   driver wide-runs LONGEST    from 1023 sectors on, CBC alone
  *   driver arguments       what must be refused, and that nothing is written then
  *   driver wiping          keys are zeros when their memory is given back
  *   driver --without KERNEL ...    leave this kernel out
@@ -54,6 +55,8 @@ int main(int count, char **words)
         test_vectors(words[2]);
     else if (count == 3 && !strcmp(command, "runs"))
         test_runs(strtoul(words[2], NULL, 10));
+    else if (count == 3 && !strcmp(command, "wide-runs"))
+        test_wide_runs(strtoul(words[2], NULL, 10));
     else if (count == 2 && !strcmp(command, "arguments"))
         test_arguments();
     else if (count == 2 && !strcmp(command, "wiping"))

@@ -16,6 +16,9 @@ static const size_t sector_sizes[] = {16, 32, 48, 64, 144, 256, 512, 528, 1024, 
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
+/* Around 1024 sectors, where kernels go another way through memory, and well beyond. */
+static const size_t wide[] = {1023, 1024, 1025, 1026, 1027, 1028, 1029, 1041, 2048, 6149};
+
 /* One set of inputs and the answers of the plain AES to them; a shorter run is the begin of it. */
 typedef struct {
     uint8_t key[32];
@@ -114,7 +117,7 @@ static void one_run(operation *op, const qc_key *key, const answers *a, const pl
 }
 
 static void all_runs(int kernel, const answers *a, const places *at, const size_t *counts,
-                     size_t how_many, size_t longest)
+                     size_t how_many, size_t longest, int ecb)
 {
     const char *name = qc_kernel_name(kernel);
     qc_key *key = new_key(kernel, a->key, a->key_length);
@@ -128,6 +131,8 @@ static void all_runs(int kernel, const answers *a, const places *at, const size_
     one_run(op, key, a, at, count, a->from, a->wanted, what)
         RUN(qc_cbc_encrypt, plain, cbc);
         RUN(qc_cbc_decrypt, cbc, plain);
+        if (!ecb)
+            continue;
         RUN(ecb_encrypt, plain, ecb);
         RUN(ecb_decrypt, ecb, plain);
     }
@@ -155,13 +160,32 @@ void test_runs(size_t longest)
                 if (usable(kernel))
                     all_runs(kernel, a, &at, every ? NULL : around,
                              every ? longest : LENGTH(around),
-                             every ? longest : others);
+                             every ? longest : others, 1);
             free_answers(a);
         }
     }
     for (int kernel = 0; kernel < qc_kernel_count(); kernel++)
         if (usable(kernel))
             printf("%s runs of 1 to %zu\n", qc_kernel_name(kernel), longest);
+    free_region(at.ivs);
+    free_region(at.src);
+    free_region(at.dst);
+}
+
+void test_wide_runs(size_t longest)
+{
+    places at = {new_region(longest * 16 + 128), new_region(longest * 512 + 128),
+                 new_region(longest * 512 + 128)};
+    for (size_t key_length = 16; key_length <= 32; key_length += 8) {
+        answers *a = make_answers(key_length, 512, longest);
+        for (int kernel = 0; kernel < qc_kernel_count(); kernel++)
+            if (usable(kernel))
+                all_runs(kernel, a, &at, wide, LENGTH(wide), longest, 0);
+        free_answers(a);
+    }
+    for (int kernel = 0; kernel < qc_kernel_count(); kernel++)
+        if (usable(kernel))
+            printf("%s wide runs up to %zu\n", qc_kernel_name(kernel), longest);
     free_region(at.ivs);
     free_region(at.src);
     free_region(at.dst);
