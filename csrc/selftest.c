@@ -144,7 +144,8 @@ int qc_kernel_is_right(const qc_kernel *kernel, int *no_memory)
         qc_kernel_portable.ecb_encrypt(&schedule, w->plain, w->ecb, BYTES_MAX / QC_BLOCK);
         for (size_t s = 0; s < LENGTH(sector_sizes); s++)
             right &= same_for_all_counts(kernel, w, &schedule, sector_sizes[s]);
-        right &= wide_same_as_short(kernel, w, &schedule);
+        if (k == LENGTH(key_sizes) - 1) /* enough: keys differ in the number of rounds only */
+            right &= wide_same_as_short(kernel, w, &schedule);
     }
     free(w);
     return right && !*no_memory;
