@@ -247,7 +247,7 @@ def _status(image: Image, extent: Extent, offset: int) -> tuple[bool, ...]:
     raw = layer.format == "raw"
     data = extent.kind in (ExtentKind.DATA, ExtentKind.COMPRESSED)
     in_clear = extent.host_offset is not None and extent.kind is not ExtentKind.COMPRESSED
-    in_clear = in_clear and not getattr(layer, "encrypted", False)
+    in_clear = in_clear and not layer.encrypted
     reaches_end = extent.guest_offset + extent.length == image.size
     return (
         raw or extent.kind is not ExtentKind.UNALLOCATED,

@@ -112,4 +112,4 @@ def _stored_sectors(image: Image) -> Iterator[bytes]:
 def _decrypted_layers(image: Image) -> Iterator[bool]:
     """Of each layer, whether its data is decrypted: a plain base tells nothing of a passphrase."""
     for layer in layers_of(image):
-        yield getattr(layer, "encrypted", True)
+        yield layer.encrypted

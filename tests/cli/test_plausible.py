@@ -130,6 +130,7 @@ class Mixed(qcow2crypt.Image):
 
     format = "qcow2"
     name = "mixed"
+    encrypted = True
 
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         del start, length
