@@ -5,7 +5,7 @@ as long as the sector itself, so a run is put to it in few calls:
 
     decrypt   one ECB call for all blocks, then one XOR with what stands before each block
     encrypt   many sectors: one ECB call for block 0 of all sectors, one for block 1 of all, ...
-              few sectors: one CBC object for them all, and one call for each
+              few sectors: one CBC object, kept for the next run, and one call for each
 
 Long runs are cut into pieces, so memory stays small.  What is still needed of a piece is copied
 before any of it is written, which makes in place right.
@@ -17,12 +17,16 @@ To import this module is to import the package: only ``engines`` does so, when a
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 from Crypto.Cipher import AES
 from Crypto.Util.strxor import strxor
 
 from qcow2crypt.engines.base import byte_view, check_blocks, check_key, check_run, pieces
 from qcow2crypt.units import BLOCK_SIZE, ReadBuffer, WriteBuffer
+
+if TYPE_CHECKING:
+    from Crypto.Cipher._mode_cbc import CbcMode
 
 # Found by measuring; speed changes little around these values.
 _PIECE_BYTES = 1 << 20
@@ -37,8 +41,10 @@ class PycryptodomeKey:
 
     def __init__(self, key: bytes) -> None:
         check_key(key)
-        self._key = bytes(key)  # for CBC objects: they chain, so each call needs its own
+        self._key = bytes(key)  # for CBC objects: they chain, so each thread needs its own
         self._ecb = AES.new(self._key, AES.MODE_ECB)  # has no state, so all threads share it
+        # CBC objects that no thread uses now, each with the two words of the block it gave last.
+        self._idle: list[tuple[CbcMode, int, int]] = []
 
     def __repr__(self) -> str:
         return "<expanded key of the engine 'pycryptodome'>"
@@ -81,19 +87,22 @@ class PycryptodomeKey:
             self._ecb.encrypt(byte_view(src), output=byte_view(dst))
 
     def _encrypt_in_turn(self, ivs: array[int], words: array[int], sector_size: int) -> None:
-        """Encrypt ``words`` sector by sector, all with one CBC object."""
+        """Encrypt ``words`` sector by sector, all with one CBC object that no other thread has."""
         step = sector_size // _WORD
-        cipher = AES.new(self._key, AES.MODE_CBC, iv=ivs[:2].tobytes())
-        view = memoryview(words).cast("B")
-        for i in range(len(words) // step):
-            if i:
-                # The object goes on as if in one message: it will XOR the first block with the
-                # one it gave last.  XOR that out and the IV in.
-                word = i * step
-                words[word] ^= words[word - 2] ^ ivs[2 * i]
-                words[word + 1] ^= words[word - 1] ^ ivs[2 * i + 1]
+        try:
+            cipher, low, high = self._idle.pop()
+        except IndexError:
+            cipher, low, high = AES.new(self._key, AES.MODE_CBC, iv=bytes(BLOCK_SIZE)), 0, 0
+        view, encrypt = memoryview(words).cast("B"), cipher.encrypt
+        for i, word in enumerate(range(0, len(words), step)):
+            # The object goes on as if in one message: it will XOR the first block with the
+            # one it gave last.  XOR that out and the IV in.
+            words[word] ^= low ^ ivs[2 * i]
+            words[word + 1] ^= high ^ ivs[2 * i + 1]
             sector = view[i * sector_size : (i + 1) * sector_size]
-            cipher.encrypt(sector, output=sector)
+            encrypt(sector, output=sector)
+            low, high = words[word + step - 2], words[word + step - 1]
+        self._idle.append((cipher, low, high))
 
     def _encrypt_side_by_side(self, ivs: array[int], words: array[int], sector_size: int) -> None:
         """Encrypt ``words``: block 0 of all sectors, then block 1 of all, and so on."""
