@@ -20,6 +20,7 @@ The rules, seen on files made by qemu-img (the tests hold ours against it byte f
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qcow2crypt.image.qcow2.counts import ClusterCounts
@@ -93,6 +94,47 @@ class Allocator:
                 self.free(first, counted)
             self._next = min(self._next, first)
         return 0
+
+    def straight(self, counts: Sequence[int]) -> list[tuple[int, int]]:
+        """What ``allocate`` would give for one count after another, as long as that is plain.
+
+        Plain is: behind all that is used, with at most one new refcount block behind each, whose
+        place in the refcount table is there.  For each count the first cluster, and the index of
+        the refcount block that follows it, or -1.  Nothing is taken yet: ``take_straight``.
+        """
+        first = self.frontier
+        if self._next > first or (self.holes and self.holes[-1][1] > self._next):
+            return []
+        found = []
+        blocks, per_block = self.blocks, self.refcounts_per_block
+        room = self.table.count * self.cluster_size // _TABLE_ENTRY_BYTES
+        index = first // per_block
+        limit = index * per_block  # all before it can be counted
+        for count in counts:
+            end = first + count
+            while end > limit and index < len(blocks) and blocks[index] is not None:
+                index += 1
+                limit += per_block
+            if end <= limit:
+                found.append((first, -1))
+                first = end
+            elif end < limit + per_block and index < room:
+                found.append((first, index))
+                first = end + 1
+                index += 1
+                limit += per_block
+            else:
+                break
+        return found
+
+    def take_straight(self, counts: Sequence[int], found: Iterable[tuple[int, int]]) -> None:
+        """Take what ``straight`` found for these counts, or for the first of them."""
+        for count, (first, index) in zip(counts, found, strict=False):
+            self.frontier = first + count
+            if index >= 0:
+                self._set_block(index, self.frontier)
+                self.frontier += 1
+        self._next = self.frontier
 
     def restart(self) -> None:
         """Begin the next search at the first cluster, as after opening a file."""

@@ -347,15 +347,20 @@ class Qcow2Writer:
         placed.add_run(offset, at, length)
         position, end = offset, offset + length
         most = _ENCRYPTED_CLUSTERS_AT_ONCE * self._cluster_size
+        if self._cipher is None:
+            most = max(most, length)
         while position < end:
-            length = end - position
-            if self._cipher is not None:
-                length = min(length, most - position % self._cluster_size)
-            host, length, fresh = self._map.locate(position, length)
-            placed.add_part(host, at + position - offset, length)
-            self._note_end(host + length)
-            self._fill_units(position, position + length, host, fresh)
-            position += length
+            for host, length in self._map.locate_tables(position, end - position, most):
+                placed.add_part(host, at + position - offset, length)
+                position += length
+                self._note_end(host + length)
+            length = min(end - position, most - position % self._cluster_size)
+            if length:
+                host, length, fresh = self._map.locate(position, length)
+                placed.add_part(host, at + position - offset, length)
+                self._note_end(host + length)
+                self._fill_units(position, position + length, host, fresh)
+                position += length
 
     def _fill_units(self, position: int, end: int, host: int, fresh: tuple[bool, bool]) -> None:
         """Fill what is left of new units with what the guest saw there."""
