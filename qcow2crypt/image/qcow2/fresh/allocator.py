@@ -19,7 +19,7 @@ The rules, seen on files made by qemu-img (the tests hold ours against it byte f
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -194,7 +194,13 @@ class Allocator:
 
     def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
         """The free clusters from ``first`` to before ``end``, as (first, end) pairs."""
-        ranges = [*self.holes, (self.frontier, max(end, self.frontier))]
+        holes = self.holes
+        last = bisect_left(holes, (end,))
+        ranges = holes[max(0, bisect_left(holes, (first,), 0, last) - 1) : last]
+        if end > self.frontier:
+            ranges.append((self.frontier, end))
+        if not ranges:
+            return ranges
         cut = ((max(start, first), min(stop, end)) for start, stop in ranges)
         return [(start, stop) for start, stop in cut if start < stop]
 

@@ -26,7 +26,7 @@ from qcow2crypt.image.qcow2.fresh.header import fresh_header
 from qcow2crypt.image.qcow2.fresh.l2 import FreshL2, big_endian
 from qcow2crypt.image.qcow2.fresh.places import Places
 from qcow2crypt.image.qcow2.fresh.preallocation import Plan
-from qcow2crypt.image.qcow2.fresh.refcounts import refcount_blocks, refcount_table
+from qcow2crypt.image.qcow2.fresh.refcounts import RefcountBlocks, refcount_table
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.units import (
     SECTOR_SIZE,
@@ -110,6 +110,7 @@ class Qcow2Writer:
         self._l2 = FreshL2(cluster_size, extended=options.extended_l2)
         self._l1 = array("Q", bytes(self._l1_entries(self.size) * ENTRY_SIZE))
         self._allocator = Allocator(cluster_size, options.refcount_order)
+        self._refcounts = RefcountBlocks(self._allocator, options.refcount_order)
         # Names that do not fit shall be told before anything is written.
         fresh_header(options, self.size, self._header_places(0))
         self._l1_clusters = div_up(len(self._l1) * ENTRY_SIZE, cluster_size)
@@ -182,9 +183,7 @@ class Qcow2Writer:
         for offset, at, length in runs:
             self._advance(offset, length)
             self._place(placed, offset, at, length)
-        placed.tables.extend(self._map.take_tables())
-        for host, table in placed.tables:
-            self._end = max(self._end, host + len(table))
+        self._take_tables(placed)
         return placed
 
     def put(self, placed: Placed, buffer: memoryview) -> None:
@@ -261,7 +260,7 @@ class Qcow2Writer:
             for first, end in allocator.free_ranges(place.first, place.end):
                 at = (first - place.first) * size
                 target.pwrite(old[at : at + (end - first) * size], first * size)
-        for offset, block in refcount_blocks(allocator, self._options.refcount_order):
+        for offset, block in self._refcounts.rest():
             self._write(block, offset)
         table = allocator.table
         self._write(refcount_table(allocator.blocks, size, table.count), table.first * size)
@@ -337,10 +336,16 @@ class Qcow2Writer:
             view = memoryview(self._scratch)
         placed = Placed([], [], self._map.take_tables())
         self._place(placed, offset, 0, view.nbytes)
-        placed.tables.extend(self._map.take_tables())
-        for host, table in placed.tables:
-            self._end = max(self._end, host + len(table))
+        self._take_tables(placed)
         self.put(placed, view)
+
+    def _take_tables(self, placed: Placed) -> None:
+        """Add the metadata that is as it shall be."""
+        placed.tables.extend(self._map.take_tables())
+        placed.tables.extend(self._refcounts.take_full())
+        if placed.tables:
+            last = max(host for host, _ in placed.tables)
+            self._end = max(self._end, last + self._cluster_size)
 
     def _place(self, placed: Placed, offset: int, at: int, length: int) -> None:
         """Add the places of a guest range, whose bytes lie from ``at`` on in a buffer."""
@@ -353,7 +358,8 @@ class Qcow2Writer:
             for host, length in self._map.locate_tables(position, end - position, most):
                 placed.add_part(host, at + position - offset, length)
                 position += length
-                self._note_end(host + length)
+            if placed.parts:
+                self._note_end(sum(placed.parts[-1][::2]))
             length = min(end - position, most - position % self._cluster_size)
             if length:
                 host, length, fresh = self._map.locate(position, length)
