@@ -233,32 +233,32 @@ class HostFile:
     def pread_parts(self, parts: Sequence[tuple[memoryview, int]]) -> None:
         """Fill each buffer from its offset.  In the order of offsets this takes few calls."""
         group: list[memoryview] = []
+        between = memoryview(bytearray(_GAP_MAX))  # read and thrown away
         first = start = end = 0
         for number, (view, offset) in enumerate(parts):
             gap = offset - end
             if group and not (0 <= gap <= _GAP_MAX and len(group) < _VIEWS_MAX):
-                self._pread_group(group, start, parts[first:number])
+                self._pread_group(group, start, end, parts[first:number])
                 group = []
             if not group:
                 first, start = number, offset
             elif gap:
-                group.append(memoryview(bytearray(gap)))  # read and thrown away
+                group.append(between[:gap])
             group.append(view)
             end = offset + view.nbytes
         if group:
-            self._pread_group(group, start, parts[first:])
+            self._pread_group(group, start, end, parts[first:])
 
     def _pread_group(
-        self, group: list[memoryview], start: int, parts: Sequence[tuple[memoryview, int]]
+        self, group: list[memoryview], start: int, end: int, parts: Sequence[tuple[memoryview, int]]
     ) -> None:
         """Read what lies in one piece; if that is not all there, each part alone."""
         descriptor = self._descriptor
         if descriptor is not None and len(parts) > 1:
             try:
-                wanted = sum(view.nbytes for view in group)
-                if os.preadv(descriptor.number, group, start) == wanted:
+                if os.preadv(descriptor.number, group, start) == end - start:
                     if self._dropper is not None:
-                        self._dropper.touched(start, wanted)
+                        self._dropper.touched(start, end - start)
                     return
             except OSError:  # told with its offset below
                 pass
@@ -272,6 +272,20 @@ class HostFile:
         buffer = bytearray(length)
         self.pread_into(buffer, offset)
         return bytes(buffer)
+
+    def pread_each(self, length: int, offsets: Sequence[int]) -> list[bytes]:
+        """As ``pread`` for each offset, in little time: for many small tables."""
+        descriptor = self._descriptor
+        if descriptor is None or self._dropper is not None:
+            return [self.pread(length, offset) for offset in offsets]
+        found: list[bytes] = []
+        for offset in offsets:
+            try:
+                part = os.pread(descriptor.number, length, offset)
+            except OSError:  # told with its offset below
+                part = b""
+            found.append(part if len(part) == length else self.pread(length, offset))
+        return found
 
     def _read_some(self, view: memoryview, offset: int) -> int:
         descriptor = self._descriptor

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import operator
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.extents import Stretch, as_stretches
 from qcow2crypt.image.placed import Run
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.creation import DiskWriter
@@ -26,6 +28,8 @@ Progress: TypeAlias = Callable[[int, int], None]
 _PIECE = 2 << 20
 """qemu-img reads so much at a time."""
 _PIECES_MAX = 256
+_SLAB = 16 << 20
+"""So much is cut into pieces in one step."""
 
 
 class Journaling(Protocol):
@@ -138,15 +142,18 @@ class Filler:
             elif action == "zeros":
                 writer.write_zeroes(position, end - first)
 
-    def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
-        """Ranges of at most one piece, and whether to skip them because they read as zeros."""
-        for extent in self._extents(image, start):
-            if extent.reads_as_zero and self.sparse_size:
-                yield extent.guest_offset, extent.length, True
-                continue
-            for first, end in _requests(image, extent):
-                for offset in range(first, end, _PIECE):
-                    yield GuestOffset(offset), min(_PIECE, end - offset), False
+    def _pieces(self, image: Image, start: int) -> Iterator[Stretch]:
+        """What to copy, in pieces: the bounds are theirs.  What reads as zeros may be left out."""
+        if self.salvager is None:
+            stretches = image.stretches(start)
+        else:
+            stretches = as_stretches(start, self._extents(image, start))
+        for stretch in stretches:
+            if stretch.reads_as_zero and self.sparse_size:
+                yield stretch
+            else:
+                for bounds in _cut(image, stretch.bounds):
+                    yield Stretch(False, bounds)  # noqa: FBT003 - a keyword takes time
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
         extents = image.own_extents if own else image.extents
@@ -194,13 +201,11 @@ class Copier:
         return batch.end
 
     def _copy(self, batch: Batch, view: memoryview, turn: Turn) -> None:
-        for offset, at, length in batch.ranges():
+        for offset, at, length in batch.ranges:
             self._filler.read_into(self._image, view[at : at + length], offset)
-        pieces = []
-        at = 0
-        for offset, length in batch.pieces:
-            pieces.append((GuestOffset(self._to + offset), at, length))
-            at += length
+        pieces, to = batch.pieces, self._to
+        if to:
+            pieces = [(GuestOffset(to + offset), at, length) for offset, at, length in pieces]
         runs = self._storer.runs(pieces, view)
         if not runs:
             return
@@ -213,46 +218,58 @@ class Copier:
 
 
 class Batch(NamedTuple):
-    """Pieces that are read together: (guest offset, length), ``length`` bytes in all.
+    """Pieces that are read together, ``length`` bytes in all; ``ranges`` has neighbours as one.
 
-    All before ``end`` is done when they are.
+    Both as runs in a buffer.  All before ``end`` is done when they are.
     """
 
-    pieces: list[tuple[GuestOffset, int]]
+    pieces: list[Run]
+    ranges: list[Run]
     length: int
     end: int
 
-    def ranges(self) -> Iterator[tuple[int, int, int]]:
-        """Neighbours as one: guest offset, position in the buffer, length."""
-        start = size = at = 0
-        for offset, length in self.pieces:
-            if size and start + size != offset:
-                yield start, at, size
-                at += size
-                size = 0
-            if not size:
-                start = offset
-            size += length
-        if size:
-            yield start, at, size
 
+def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
+    """Small pieces together, up to the size of a large one.
 
-def gathered(pieces: Iterable[tuple[GuestOffset, int, bool]]) -> Iterator[Batch]:
-    """Small pieces together, up to the size of a large one; those to skip only move the end."""
-    waiting: list[tuple[GuestOffset, int]] = []
+    ``stretches`` have the bounds of the pieces; one that reads as zeros only moves the end.
+    """
+    pieces: list[Run] = []
+    ranges: list[Run] = []
     size = end = 0
-    for offset, length, zero in pieces:
-        if waiting and (size + length > _PIECE or len(waiting) >= _PIECES_MAX) and not zero:
-            yield Batch(waiting, size, end)
-            waiting, size = [], 0
-        if not zero:
-            waiting.append((offset, length))
+    for zero, bounds in stretches:
+        if zero:
+            end = bounds[-1]
+            if not pieces:
+                yield Batch([], [], 0, end)
+            continue
+        first, last = 0, len(bounds) - 1
+        while first < last:
+            start = bounds[first]
+            stop = bisect_right(bounds, start + _PIECE - size, first) - 1
+            stop = min(stop, first + _PIECES_MAX - len(pieces))
+            if stop <= first:
+                yield Batch(pieces, ranges, size, end)
+                pieces, ranges, size = [], [], 0
+                continue
+            shift = size - start
+            pieces += [
+                (GuestOffset(offset), offset + shift, behind - offset)
+                for offset, behind in zip(
+                    bounds[first:stop], bounds[first + 1 : stop + 1], strict=True
+                )
+            ]
+            length = bounds[stop] - start
+            if ranges and ranges[-1][0] + ranges[-1][2] == start:
+                before, at, done = ranges[-1]
+                ranges[-1] = (before, at, done + length)
+            else:
+                ranges.append((GuestOffset(start), size, length))
             size += length
-        end = offset + length
-        if zero and not waiting:
-            yield Batch([], 0, end)
-    if waiting:
-        yield Batch(waiting, size, end)
+            end = bounds[stop]
+            first = stop
+    if pieces:
+        yield Batch(pieces, ranges, size, end)
 
 
 class Changes(NamedTuple):
@@ -288,25 +305,35 @@ def _is_same(one: Image | None, other: Image) -> bool:
     return one is other or (one.identity() is not None and one.identity() == other.identity())
 
 
-def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
-    """Cut an extent where qemu-img begins anew: its zeros and clusters are found per request.
+def _cut(image: Image, bounds: list[int]) -> Iterator[list[int]]:
+    """Bounds of extents to bounds of pieces: cut where qemu-img begins anew, and at ``_PIECE``.
 
-    In a qcow2 source that is where an L2 table ends, and before a last part cluster.
+    Its zeros and clusters are found per request.  In a qcow2 source one ends where an L2 table
+    ends, and before a last part cluster.
     """
-    start: int = extent.guest_offset
-    end = start + extent.length
-    if not isinstance(image, Qcow2Image):
-        yield start, end
-        return
-    header = image.structure.header
-    reach = header.l2_coverage
-    if start // reach == (end - 1) // reach and end <= image.size - header.cluster_size:
-        yield start, end
-        return
-    whole_clusters = align_down(image.size, header.cluster_size)
+    reach = whole_clusters = 1 << 63
+    if isinstance(image, Qcow2Image):
+        header = image.structure.header
+        reach = header.l2_coverage
+        whole_clusters = align_down(image.size, header.cluster_size)
+    start, end = bounds[0], bounds[-1]
     while start < end:
-        stop = min(align_down(start, reach) + reach, end)
+        first = align_down(start, reach)
+        stop = min(end, first + max(reach, align_down(_SLAB, reach)))
+        marks = bounds[bisect_right(bounds, start) : bisect_left(bounds, stop)]
+        requests = {start, stop, *marks, *range(first + reach, stop, reach)}
         if start < whole_clusters < stop:
-            stop = whole_clusters
-        yield start, stop
+            requests.add(whole_clusters)
+        yield from _pieces_of(sorted(requests), reach)
         start = stop
+
+
+def _pieces_of(requests: list[int], reach: int) -> Iterator[list[int]]:
+    """The bounds of requests, which are no longer than ``reach``, with those of their pieces."""
+    if reach <= _PIECE:
+        yield requests
+        return
+    for first, end in itertools.pairwise(requests):
+        for start in range(first, end, _SLAB):
+            stop = min(end, start + _SLAB)
+            yield [*range(start, stop, _PIECE), stop]

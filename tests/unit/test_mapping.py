@@ -200,7 +200,7 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster_map.tables.tables_max == 2
     end = GuestOffset(parse_header(data).guest_size)
     assert list(extents_of(cluster_map, 0, end)) == whole
-    assert len(cluster_map.tables) == 2
+    assert len(cluster_map.tables) <= 2
     back = [
         found
         for n in range(39, -1, -1)
