@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from qcow2crypt.errors import SourceError
 from qcow2crypt.image.extents import ExtentKind, Run
-from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, FLAG_COMPRESSED, FLAG_ZERO, OFFSET_MASK
-from qcow2crypt.image.qcow2.runs import every, falling
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, FLAG_ZERO, OFFSET_MASK
+from qcow2crypt.image.qcow2.runs import UNCLEAR, every, falling
 from qcow2crypt.image.qcow2.tables import TableCache, end_of_run
 
 _ENTRIES_AT_ONCE = 4096
@@ -121,40 +121,44 @@ def table_runs(
     with an entry that is no plain cluster at a valid offset, and for one without any cluster.
     """
     length, row = len(words), entries * ENTRY_SIZE
-    number = int.from_bytes(words, sys.byteorder)
-    special = number & every(FLAG_COMPRESSED | FLAG_ZERO | OFFSET_MASK & size - 1, length)
+    number = int.from_bytes(words.tobytes(), sys.byteorder)
+    special = number & every(UNCLEAR | FLAG_ZERO | OFFSET_MASK & size - 1, length)
     odd = special.to_bytes(length * ENTRY_SIZE, sys.byteorder) if special else b""
-    number &= every(OFFSET_MASK, length)
-    hosts = array("Q", number.to_bytes(length * ENTRY_SIZE, sys.byteorder))
-    # In a run all of these are equal.  Bits 56 to 63 are clear, so the sums do not meet.
-    number += falling(size, length)
-    levels = array("Q", number.to_bytes(length * ENTRY_SIZE, sys.byteorder))
-    flat = memoryview(levels).cast("B")
+    # In a run all of these are equal: neighbours are compared as bytes, a table at a time.
+    level = _levels(number, special, size, length)
     found: list[list[Run] | None] = []
     at = byte = 0
     for guest in guests:
-        host, end = hosts[at], byte + row
+        end = byte + row
         if odd and any(odd[byte:end]):
             found.append(None)
-        elif host and flat[byte + ENTRY_SIZE : end] == flat[byte : end - ENTRY_SIZE]:
+        elif level[byte + ENTRY_SIZE : end] == level[byte : end - ENTRY_SIZE] and (
+            host := words[at] & OFFSET_MASK
+        ):
             found.append([Run(_DATA, host, guest + entries * size)])
         else:
-            found.append(_parts(hosts, levels, range(at, at + entries), size, guest))
+            levels = array("Q", level[byte:end])
+            found.append(_parts(words[at : at + entries], levels, size, guest))
         at += entries
         byte = end
     return found
 
 
-def _parts(
-    hosts: array[int], levels: array[int], table: range, size: int, guest: int
-) -> list[Run] | None:
-    """The runs of one table, whose entries have the indexes in ``table``."""
+def _levels(number: int, special: int, size: int, length: int) -> bytes:
+    """Tables as one number, less what entries grow by from one to the next."""
+    if special:  # these tables are not looked at, and must not run into others
+        number &= ~every(UNCLEAR, length)
+    return (number + falling(size, length)).to_bytes(length * ENTRY_SIZE, sys.byteorder)
+
+
+def _parts(table: array[int], levels: array[int], size: int, guest: int) -> list[Run] | None:
+    """The runs of one table; None if nothing is allocated."""
     runs: list[Run] = []
-    at = table.start
-    while at < table.stop:
-        host = hosts[at]
-        stop = end_of_run(levels if host else hosts, at, table.stop)
-        where = guest + (stop - table.start) * size
+    at, end = 0, len(table)
+    while at < end:
+        host = table[at] & OFFSET_MASK
+        stop = end_of_run(levels if host else table, at, end)
+        where = guest + stop * size
         runs.append(Run(_DATA, host, where) if host else Run(_UNALLOCATED, None, where))
         at = stop
     return runs if len(runs) > 1 or runs[0].kind is _DATA else None

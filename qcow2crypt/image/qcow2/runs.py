@@ -16,7 +16,7 @@ from functools import lru_cache
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.tables import end_of_run
 
-_UNCLEAR = 0x7F00_0000_0000_0000
+UNCLEAR = 0x7F00_0000_0000_0000
 """Bits 56 to 62: compressed clusters, and what is reserved.  Such entries stand alone."""
 
 
@@ -31,7 +31,7 @@ def entry_runs(table: array[int], step: int) -> Iterator[tuple[int, int, int]]:
     number = int.from_bytes(table, sys.byteorder)
     if not number:
         return
-    if number & every(_UNCLEAR, length):
+    if number & every(UNCLEAR, length):
         yield from single_entries(table)
         return
     # Bits 56 to 62 are free, so the sums do not run into each other.
