@@ -19,6 +19,7 @@ from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError, TargetE
 from qcow2crypt.image import locks
 from qcow2crypt.image.filecalls import (
     check_object_writable,
+    in_groups,
     kind,
     number_of,
     object_identity,
@@ -41,11 +42,6 @@ class Lent:
     number: int
     name: str
 
-
-_GAP_MAX = 4096
-"""So much between two parts is read with them."""
-_VIEWS_MAX = 1000
-"""POSIX systems take 1024 in one call, or more."""
 
 # File objects raise more than OSError: closed, text, a size that is no size, a missing method.
 _FILE_ERRORS = (OSError, ValueError, TypeError, OverflowError, AttributeError)
@@ -232,22 +228,10 @@ class HostFile:
 
     def pread_parts(self, parts: Sequence[tuple[memoryview, int]]) -> None:
         """Fill each buffer from its offset.  In the order of offsets this takes few calls."""
-        group: list[memoryview] = []
-        between = memoryview(bytearray(_GAP_MAX))  # read and thrown away
-        first = start = end = 0
-        for number, (view, offset) in enumerate(parts):
-            gap = offset - end
-            if group and not (0 <= gap <= _GAP_MAX and len(group) < _VIEWS_MAX):
-                self._pread_group(group, start, end, parts[first:number])
-                group = []
-            if not group:
-                first, start = number, offset
-            elif gap:
-                group.append(between[:gap])
-            group.append(view)
-            end = offset + view.nbytes
-        if group:
-            self._pread_group(group, start, end, parts[first:])
+        done = 0
+        for group, start, end, count in in_groups(parts):
+            self._pread_group(group, start, end, parts[done : done + count])
+            done += count
 
     def _pread_group(
         self, group: list[memoryview], start: int, end: int, parts: Sequence[tuple[memoryview, int]]
@@ -279,12 +263,15 @@ class HostFile:
         if descriptor is None or self._dropper is not None:
             return [self.pread(length, offset) for offset in offsets]
         found: list[bytes] = []
-        for offset in offsets:
-            try:
-                part = os.pread(descriptor.number, length, offset)
-            except OSError:  # told with its offset below
-                part = b""
-            found.append(part if len(part) == length else self.pread(length, offset))
+        try:
+            for offset in offsets:
+                try:
+                    part = os.pread(descriptor.number, length, offset)
+                except OSError:  # told with its offset below
+                    part = b""
+                found.append(part if len(part) == length else self.pread(length, offset))
+        finally:
+            del descriptor
         return found
 
     def _read_some(self, view: memoryview, offset: int) -> int:

@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import itertools
 import operator
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.extents import Stretch, as_stretches
 from qcow2crypt.image.placed import Run
-from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered
 from qcow2crypt.tasks.creation import DiskWriter
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
 from qcow2crypt.tasks.salvaging import Salvager
 from qcow2crypt.tasks.storing import Storer
-from qcow2crypt.units import GuestOffset, align_down
+from qcow2crypt.units import GuestOffset
 
 Progress: TypeAlias = Callable[[int, int], None]
-
-_PIECE = 2 << 20
-"""qemu-img reads so much at a time."""
-_PIECES_MAX = 256
-_SLAB = 16 << 20
-"""So much is cut into pieces in one step."""
 
 
 class Journaling(Protocol):
@@ -101,8 +94,8 @@ class Filler:
         for extent in self._extents(image, own=shared):
             start, end = extent.guest_offset, extent.guest_offset + extent.length
             if not (shared and extent.kind is ExtentKind.UNALLOCATED):
-                for offset in range(start, end, _PIECE):
-                    length = min(_PIECE, end - offset)
+                for offset in range(start, end, PIECE):
+                    length = min(PIECE, end - offset)
                     new = self._read(image, length, offset)
                     old = backing.pread(length, offset).ljust(length, b"\0")
                     if new != old:
@@ -126,8 +119,8 @@ class Filler:
                     if own.kind is not ExtentKind.UNALLOCATED
                 ]
             for first, last in ranges:
-                for offset in range(first, last, _PIECE):
-                    length = min(_PIECE, last - offset)
+                for offset in range(first, last, PIECE):
+                    length = min(PIECE, last - offset)
                     new, old = self._read(image, length, offset), disk.pread(length, offset)
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
@@ -152,7 +145,7 @@ class Filler:
             if stretch.reads_as_zero and self.sparse_size:
                 yield stretch
             else:
-                for bounds in _cut(image, stretch.bounds):
+                for bounds in cut(image, stretch.bounds):
                     yield Stretch(False, bounds)  # noqa: FBT003 - a keyword takes time
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
@@ -195,7 +188,7 @@ class Copier:
         """Copy some pieces.  Gives the guest offset in the source where they end."""
         if batch.pieces:
             if len(self._buffer) < batch.length:
-                self._buffer = bytearray(max(batch.length, min(_PIECE, self._filler.total)))
+                self._buffer = bytearray(max(batch.length, min(PIECE, self._filler.total)))
             with memoryview(self._buffer) as whole, whole[: batch.length] as view:
                 self._copy(batch, view, turn)
         return batch.end
@@ -215,61 +208,6 @@ class Copier:
                 self._filler.journal.note(self._to + batch.end, runs)
             placed = self._storer.decide(runs, view)
         self._storer.put(placed, view)
-
-
-class Batch(NamedTuple):
-    """Pieces that are read together, ``length`` bytes in all; ``ranges`` has neighbours as one.
-
-    Both as runs in a buffer.  All before ``end`` is done when they are.
-    """
-
-    pieces: list[Run]
-    ranges: list[Run]
-    length: int
-    end: int
-
-
-def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
-    """Small pieces together, up to the size of a large one.
-
-    ``stretches`` have the bounds of the pieces; one that reads as zeros only moves the end.
-    """
-    pieces: list[Run] = []
-    ranges: list[Run] = []
-    size = end = 0
-    for zero, bounds in stretches:
-        if zero:
-            end = bounds[-1]
-            if not pieces:
-                yield Batch([], [], 0, end)
-            continue
-        first, last = 0, len(bounds) - 1
-        while first < last:
-            start = bounds[first]
-            stop = bisect_right(bounds, start + _PIECE - size, first) - 1
-            stop = min(stop, first + _PIECES_MAX - len(pieces))
-            if stop <= first:
-                yield Batch(pieces, ranges, size, end)
-                pieces, ranges, size = [], [], 0
-                continue
-            shift = size - start
-            pieces += [
-                (GuestOffset(offset), offset + shift, behind - offset)
-                for offset, behind in zip(
-                    bounds[first:stop], bounds[first + 1 : stop + 1], strict=True
-                )
-            ]
-            length = bounds[stop] - start
-            if ranges and ranges[-1][0] + ranges[-1][2] == start:
-                before, at, done = ranges[-1]
-                ranges[-1] = (before, at, done + length)
-            else:
-                ranges.append((GuestOffset(start), size, length))
-            size += length
-            end = bounds[stop]
-            first = stop
-    if pieces:
-        yield Batch(pieces, ranges, size, end)
 
 
 class Changes(NamedTuple):
@@ -303,37 +241,3 @@ def _is_same(one: Image | None, other: Image) -> bool:
     if one is None:
         return False
     return one is other or (one.identity() is not None and one.identity() == other.identity())
-
-
-def _cut(image: Image, bounds: list[int]) -> Iterator[list[int]]:
-    """Bounds of extents to bounds of pieces: cut where qemu-img begins anew, and at ``_PIECE``.
-
-    Its zeros and clusters are found per request.  In a qcow2 source one ends where an L2 table
-    ends, and before a last part cluster.
-    """
-    reach = whole_clusters = 1 << 63
-    if isinstance(image, Qcow2Image):
-        header = image.structure.header
-        reach = header.l2_coverage
-        whole_clusters = align_down(image.size, header.cluster_size)
-    start, end = bounds[0], bounds[-1]
-    while start < end:
-        first = align_down(start, reach)
-        stop = min(end, first + max(reach, align_down(_SLAB, reach)))
-        marks = bounds[bisect_right(bounds, start) : bisect_left(bounds, stop)]
-        requests = {start, stop, *marks, *range(first + reach, stop, reach)}
-        if start < whole_clusters < stop:
-            requests.add(whole_clusters)
-        yield from _pieces_of(sorted(requests), reach)
-        start = stop
-
-
-def _pieces_of(requests: list[int], reach: int) -> Iterator[list[int]]:
-    """The bounds of requests, which are no longer than ``reach``, with those of their pieces."""
-    if reach <= _PIECE:
-        yield requests
-        return
-    for first, end in itertools.pairwise(requests):
-        for start in range(first, end, _SLAB):
-            stop = min(end, start + _SLAB)
-            yield [*range(start, stop, _PIECE), stop]

@@ -16,10 +16,7 @@ from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
 from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.entries import (
-    ENTRY_SIZE,
-    pack_compressed,
-)
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, pack_compressed
 from qcow2crypt.image.qcow2.fresh.allocator import Allocator
 from qcow2crypt.image.qcow2.fresh.header import Places as HeaderPlaces
 from qcow2crypt.image.qcow2.fresh.header import fresh_header
@@ -334,7 +331,7 @@ class Qcow2Writer:
                 self._scratch = bytearray(view.nbytes)
             self._scratch[:] = view
             view = memoryview(self._scratch)
-        placed = Placed([], [], self._map.take_tables())
+        placed = Placed([], [], [*self._map.take_tables()])
         self._place(placed, offset, 0, view.nbytes)
         self._take_tables(placed)
         self.put(placed, view)
@@ -355,11 +352,10 @@ class Qcow2Writer:
         if self._cipher is None:
             most = max(most, length)
         while position < end:
-            for host, length in self._map.locate_tables(position, end - position, most):
-                placed.add_part(host, at + position - offset, length)
-                position += length
-            if placed.parts:
-                self._note_end(sum(placed.parts[-1][::2]))
+            for host, part in self._map.locate_tables(position, end - position, most):
+                placed.add_part(host, at + position - offset, part)
+                self._note_end(host + part)
+                position += part
             length = min(end - position, most - position % self._cluster_size)
             if length:
                 host, length, fresh = self._map.locate(position, length)
