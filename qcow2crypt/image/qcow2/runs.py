@@ -36,7 +36,11 @@ def entry_runs(table: array[int], step: int) -> Iterator[tuple[int, int, int]]:
         return
     # Bits 56 to 62 are free, so the sums do not run into each other.
     number += falling(step, length)
-    level = array("Q", number.to_bytes(length * ENTRY_SIZE, sys.byteorder))
+    flat = number.to_bytes(length * ENTRY_SIZE, sys.byteorder)
+    if table[0] & OFFSET_MASK and flat[ENTRY_SIZE:] == flat[:-ENTRY_SIZE]:
+        yield 0, table[0], length
+        return
+    level = array("Q", flat)
     at = 0
     while at < length:
         entry = table[at]

@@ -126,17 +126,18 @@ def growing(first: int, count: int, size: int) -> bytes:
     """
     parts = []
     for start in range(0, count, _AT_ONCE):
-        ones, steps = _row(size)
+        length = min(_AT_ONCE, 1 << (count - start - 1).bit_length())
+        ones, steps = _row(size, length)
         number = (first + start * size | FLAG_COPIED) * ones + steps
-        parts.append(number.to_bytes(_AT_ONCE * ENTRY_SIZE, "big"))
+        parts.append(number.to_bytes(length * ENTRY_SIZE, "big"))
     return b"".join(parts)[: count * ENTRY_SIZE]
 
 
-@lru_cache(maxsize=2)
-def _row(size: int) -> tuple[int, int]:
+@lru_cache(maxsize=_AT_ONCE.bit_length())
+def _row(size: int, length: int) -> tuple[int, int]:
     """Numbers of 64-bit digits, the first of them highest: 1, 1, 1, ... and 0, size, 2 * size."""
-    ones = array("Q", [1]) * _AT_ONCE
-    steps = array("Q", range(0, _AT_ONCE * size, size))
+    ones = array("Q", [1]) * length
+    steps = array("Q", range(0, length * size, size))
     return int.from_bytes(big_endian(ones), "big"), int.from_bytes(big_endian(steps), "big")
 
 
