@@ -253,26 +253,19 @@ class HostFile:
 
     def pread(self, length: int, offset: int) -> bytes:
         """``length`` bytes at ``offset``, zeros past the end.  For tables, not for bulk data."""
+        descriptor = self._descriptor
+        if descriptor is not None and self._dropper is None and offset + length <= self.size:
+            try:
+                data = os.pread(descriptor.number, length, offset)
+                if len(data) == length:
+                    return data
+            except OSError:  # told with its offset below
+                pass
+            finally:
+                del descriptor
         buffer = bytearray(length)
         self.pread_into(buffer, offset)
         return bytes(buffer)
-
-    def pread_each(self, length: int, offsets: Sequence[int]) -> list[bytes]:
-        """As ``pread`` for each offset, in little time: for many small tables."""
-        descriptor = self._descriptor
-        if descriptor is None or self._dropper is not None:
-            return [self.pread(length, offset) for offset in offsets]
-        found: list[bytes] = []
-        try:
-            for offset in offsets:
-                try:
-                    part = os.pread(descriptor.number, length, offset)
-                except OSError:  # told with its offset below
-                    part = b""
-                found.append(part if len(part) == length else self.pread(length, offset))
-        finally:
-            del descriptor
-        return found
 
     def _read_some(self, view: memoryview, offset: int) -> int:
         descriptor = self._descriptor

@@ -73,8 +73,6 @@ def test_every_kind_of_source(kind: str, path: Path) -> None:
     assert file.pread(10, len(CONTENT) - 4) == CONTENT[-4:] + bytes(6)
     assert file.pread(5, len(CONTENT)) == bytes(5)
     assert file.pread(5, 2**80) == bytes(5)
-    places = [250, 3, len(CONTENT) - 4, len(CONTENT), 3]
-    assert file.pread_each(7, places) == [file.pread(7, place) for place in places]
     file.close()
     file.close()
     if hasattr(source, "close"):
@@ -345,27 +343,26 @@ def test_threads_may_share_one_file_object(path: Path) -> None:
         assert wrong == []
 
 
-def test_each_place_is_read_or_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_read_is_done_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that fails or comes short is done again, with an error that says where."""
     if not hasattr(os, "pread"):
         pytest.skip("this Python has no os.pread")
     file = HostFile(path)
-    wanted = [CONTENT[:9], CONTENT[90:99]]
     real = os.pread
     monkeypatch.setattr(os, "pread", lambda fd, length, offset: real(fd, length - 5, offset))
-    assert file.pread_each(9, [0, 90]) == wanted
+    assert file.pread(9, 90) == CONTENT[90:99]
 
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "pread", fail)
-    assert file.pread_each(9, [0, 90]) == wanted
+    assert file.pread(9, 90) == CONTENT[90:99]
     monkeypatch.setattr(os, "preadv", fail)
     with pytest.raises(SourceError, match="host offset 0x5a"):
-        file.pread_each(9, [90, 0])
+        file.pread(9, 90)
     file.close()
     with pytest.raises(SourceError, match="closed"):
-        file.pread_each(9, [0])
+        file.pread(9, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1200), st.integers(1, 300)), max_size=12), st.booleans())

@@ -27,10 +27,10 @@ _ONE_ENTRY = array("Q", [0])
 
 def read_table(file: HostFile, offset: int, entries: int) -> array[int]:
     """``entries`` entries at ``offset``, as native integers."""
-    table = _ONE_ENTRY * entries
     present = max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
-    if present:
-        file.pread_into(memoryview(table).cast("B")[: present * ENTRY_SIZE], offset)
+    table = array("Q", file.pread(present * ENTRY_SIZE, offset))
+    if present < entries:
+        table.extend(_ONE_ENTRY * (entries - present))
     if _SWAP:
         table.byteswap()
     return table
@@ -152,7 +152,7 @@ class TableCache:
         with self._lock:
             if self._dirty and not self._dirty.keys().isdisjoint(offsets):
                 return None
-            parts = self._file.pread_each(self._cluster_size, offsets)
+            parts = [self._file.pread(self._cluster_size, offset) for offset in offsets]
         table = array("Q", b"".join(parts))
         if _SWAP:
             table.byteswap()
