@@ -141,12 +141,17 @@ def as_stretches(start: int, extents: Iterable[Extent]) -> Iterator[Stretch]:
 
 def _gathered(start: int, ends: Iterable[tuple[bool, int]]) -> Iterator[Stretch]:
     is_zero, bounds = False, [start]
-    for zero, stop in ends:
-        if (zero is not is_zero or len(bounds) > _BOUNDS_MAX) and len(bounds) > 1:
+    try:
+        for zero, stop in ends:
+            if (zero is not is_zero or len(bounds) > _BOUNDS_MAX) and len(bounds) > 1:
+                yield Stretch(is_zero, bounds)
+                bounds = [bounds[-1]]
+            is_zero = zero
+            bounds.append(stop)
+    except Exception:  # comes after what precedes it
+        if len(bounds) > 1:
             yield Stretch(is_zero, bounds)
-            bounds = [bounds[-1]]
-        is_zero = zero
-        bounds.append(stop)
+        raise
     if len(bounds) > 1:
         yield Stretch(is_zero, bounds)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage.tiny import COMPRESSED, COPIED, ZERO
+from damage.tiny import COMPRESSED, COPIED, ZERO, put_fields
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mapped import image
@@ -16,7 +16,7 @@ from support.mapped import image
 import qcow2crypt
 from qcow2crypt.errors import MappingError, Qcow2CryptError, SourceError
 from qcow2crypt.image.base import Extent
-from qcow2crypt.image.extents import as_stretches, extents_of, stretches_of
+from qcow2crypt.image.extents import Stretch, as_stretches, extents_of, stretches_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import manytables
 from qcow2crypt.image.qcow2.header import parse_header
@@ -96,6 +96,27 @@ def test_stretches_are_extents_with_less_said(data: bytes) -> None:
     for one in stretches:
         inside = [e for e in extents if one.bounds[0] <= e.guest_offset < one.bounds[-1]]
         assert {e.reads_as_zero for e in inside} == {one.reads_as_zero}
+
+
+def test_what_precedes_an_error_comes_before_it() -> None:
+    """Stretches go as far as extents do."""
+    row = [(100 + number) * CLUSTER | COPIED for number in range(ENTRIES)]
+    data = image(
+        [row, None, row, row, [row[0], ZERO, COMPRESSED | 5]] + [row] * 20 + [[1 << 9 | 256]]
+    )
+    data = put_fields(data, {"version": 2, "header_length": 0})  # where the zero flag may not be
+    header = parse_header(data)
+    cluster_map = ClusterMap(HostFile(io.BytesIO(data)), header)
+    extents: list[Extent] = []
+    with pytest.raises(MappingError) as first:
+        extents.extend(extents_of(cluster_map, 0, header.guest_size))
+    stretches: list[Stretch] = []
+    with pytest.raises(MappingError) as second:
+        stretches.extend(stretches_of(cluster_map, 0, header.guest_size))
+    assert str(first.value) == str(second.value)
+    seen = [start for one in stretches for start in one.bounds[:-1]]
+    assert seen == [one.guest_offset for one in extents]
+    assert len(seen) > 2
 
 
 def test_a_whole_window_is_one_step() -> None:

@@ -20,7 +20,7 @@ The rules, seen on files made by qemu-img (the tests hold ours against it byte f
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcow2crypt.image.qcow2.counts import ClusterCounts
@@ -127,14 +127,14 @@ class Allocator:
                 break
         return found
 
-    def take_straight(self, counts: Sequence[int], found: Iterable[tuple[int, int]]) -> None:
-        """Take what ``straight`` found for these counts, or for the first of them."""
+    def take_straight(self, counts: Sequence[int], found: Sequence[tuple[int, int]]) -> None:
+        """Take what ``straight`` found for these counts, at least one and perhaps not all."""
+        number = len(counts) - 1
         for count, (first, index) in zip(counts, found, strict=False):
-            self.frontier = first + count
             if index >= 0:
-                self._set_block(index, self.frontier)
-                self.frontier += 1
-        self._next = self.frontier
+                self._set_block(index, first + count)
+        first, index = found[number]
+        self.frontier = self._next = first + counts[number] + (index >= 0)
 
     def restart(self) -> None:
         """Begin the next search at the first cluster, as after opening a file."""
@@ -195,14 +195,13 @@ class Allocator:
     def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
         """The free clusters from ``first`` to before ``end``, as (first, end) pairs."""
         holes = self.holes
-        last = bisect_left(holes, (end,))
-        ranges = holes[max(0, bisect_left(holes, (first,), 0, last) - 1) : last]
+        at = bisect_left(holes, (first,))
+        if at and holes[at - 1][1] > first:
+            at -= 1
+        ranges = holes[at : bisect_left(holes, (end,), at)]
         if end > self.frontier:
             ranges.append((self.frontier, end))
-        if not ranges:
-            return ranges
-        cut = ((max(start, first), min(stop, end)) for start, stop in ranges)
-        return [(start, stop) for start, stop in cut if start < stop]
+        return [(max(start, first), min(stop, end)) for start, stop in ranges]
 
     def free(self, first: int, count: int) -> None:
         """Give clusters back; the search for free ones may start with them."""

@@ -7,6 +7,7 @@ Tables that are full are handed over in ``take_tables``, for the writer to store
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, FLAG_COPIED, OFFSET_MASK
@@ -120,23 +121,24 @@ class Places:
     ) -> list[tuple[int, int]]:
         """Make whole L2 tables: ``firsts`` has the cluster of each table and of its parts."""
         size, row, entries = self._cluster_size, len(parts) + 1, self.l2.entries
-        start = firsts[1]
+        start, apart = firsts[1], entries - parts[-1]
         packed = growing(start * size, firsts[-1] + parts[-1] - start, size)
         places = []
         for at in range(0, len(firsts), row):
-            table, first = firsts[at] * size, firsts[at + 1]
-            if firsts[at + row - 1] - first == entries - parts[-1]:
-                runs = [(first, entries)]
+            first = firsts[at + 1]
+            if firsts[at + row - 1] - first == apart:
+                runs: Sequence[tuple[int, int]] = ((first, entries),)
             else:
                 runs = list(zip(firsts[at + 1 : at + row], parts, strict=True))
-            places += [(host * size, count * size) for host, count in runs]
+            content = []
+            for host, count in runs:
+                places.append((host * size, count * size))
+                place = (host - start) * ENTRY_SIZE
+                content.append(packed[place : place + count * ENTRY_SIZE])
+            table = firsts[at] * size
             self._l1[l1_index] = table | FLAG_COPIED
+            self._tables.append((table, b"".join(content)))
             l1_index += 1
-            content = [
-                packed[(host - start) * ENTRY_SIZE : (host - start + count) * ENTRY_SIZE]
-                for host, count in runs
-            ]
-            self._tables.append((table, content[0] if len(content) == 1 else b"".join(content)))
         return places
 
     def _new_clusters(self, guest: int, wanted: int, host: int, more: bool) -> tuple[int, int]:

@@ -352,10 +352,11 @@ class Qcow2Writer:
         if self._cipher is None:
             most = max(most, length)
         while position < end:
+            host = part = 0
             for host, part in self._map.locate_tables(position, end - position, most):
                 placed.add_part(host, at + position - offset, part)
-                self._note_end(host + part)
                 position += part
+            self._note_end(host + part)  # they ascend
             length = min(end - position, most - position % self._cluster_size)
             if length:
                 host, length, fresh = self._map.locate(position, length)
