@@ -104,12 +104,12 @@ class Output(ABC):
             self._dropper.touched(offset, view.nbytes)
 
     def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
-        """Write all of the parts, one behind the other, from ``offset`` on."""
+        """Write all of the parts, one behind the other, from ``offset`` on.  Views are of bytes."""
         self.lock()
         if hasattr(os, "pwritev") and self.replaying is None:
             for first in range(0, len(parts), _PARTS_MAX):
                 group = parts[first : first + _PARTS_MAX]
-                length = sum(memoryview(part).nbytes for part in group)
+                length = sum(map(len, group))
                 try:
                     done = os.pwritev(self._fd, group, offset)
                 except OSError as error:
@@ -122,7 +122,7 @@ class Output(ABC):
             return
         for part in parts:
             self.pwrite(part, offset)
-            offset += memoryview(part).nbytes
+            offset += len(part)
 
     def _sync(self) -> None:
         if self._cache != "unsafe":

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer
 
 DEFAULT_SPARSE_SIZE = 4096
+_LOOKS_MAX = 256
 
 
 def data_runs(
@@ -42,6 +43,19 @@ def data_runs(
         position = end
     if start >= 0:
         yield start, last
+
+
+def has_no_zeros(data: memoryview) -> bool:
+    """Whether no sector is all zeros, so that all is worth storing.  False if not seen at once."""
+    first_bytes = bytes(data[::SECTOR_SIZE])
+    number = -1
+    for _ in range(_LOOKS_MAX):
+        number = first_bytes.find(0, number + 1)
+        if number < 0:
+            return True
+        if not any(data[number * SECTOR_SIZE : (number + 1) * SECTOR_SIZE]):
+            return False
+    return False
 
 
 def _zero_units(piece: memoryview, aligned: int, unit: int) -> Iterator[tuple[int, int]]:

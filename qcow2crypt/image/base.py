@@ -21,7 +21,7 @@ from qcow2crypt.errors import (
     SnapshotNotFoundError,
     UnsupportedFeatureError,
 )
-from qcow2crypt.image.extents import Extent, ExtentKind
+from qcow2crypt.image.extents import Extent, ExtentKind, Stretch, as_stretches
 from qcow2crypt.image.layers import Ranges, close_all, fill_from, through_chain
 from qcow2crypt.units import GuestOffset
 
@@ -166,6 +166,13 @@ class Image(io.RawIOBase):
         Raises ArgumentError for a range outside the disk, MappingError for a damaged table.
         """
         return through_chain(self.own_extents(start, length), self.backing)
+
+    def stretches(self, start: int = 0) -> Iterator[Stretch]:
+        """The extents from ``start`` to the end of the disk, less what many readers do not need.
+
+        Errors as ``extents``.
+        """
+        return as_stretches(start, self.extents(start))
 
     @property
     def size(self) -> int:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.decompressed import DecompressedClusters
-from qcow2crypt.image.extents import Extent, ExtentKind, RunMap, extents_of
+from qcow2crypt.image.extents import (
+    Extent,
+    ExtentKind,
+    RunMap,
+    Stretch,
+    extents_of,
+    stretches_of,
+)
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.sectorfile import SectorFile
@@ -71,6 +78,12 @@ class ClusterImage(Image):
         """See ``Image.own_extents``.  Host offsets are offsets in the file with the data."""
         return extents_of(self._map, *self._clip(start, length))
 
+    def stretches(self, start: int = 0) -> Iterator[Stretch]:
+        """See ``Image.stretches``."""
+        if self.backing is not None:
+            return super().stretches(start)
+        return stretches_of(self._map, *self._clip(start, None))
+
     def host_files(self) -> tuple[HostFile, ...]:
         """See ``Image.host_files``."""
         data = self._sectors.file
@@ -95,24 +108,24 @@ class ClusterImage(Image):
         data: list[tuple[int, int]] = []  # where runs of data end, one behind the other; host
         data_from = position
         while position < end:
-            kind, host, stop = where.run_at(position, end)
-            if kind is _DATA:
-                assert host is not None  # noqa: S101 - it always has one; this is for mypy
-                data_from = data_from if data else position
-                data.append((stop, host))
-            else:
-                if data:
-                    part = view[data_from - offset : position - offset]
-                    self._sectors.read_runs(part, data_from, data)
-                    data = []
-                if kind is _UNALLOCATED:
-                    missing.append((position, stop))
-                elif kind is _ZERO:
-                    view[position - offset : stop - offset] = bytes(stop - position)
+            for kind, host, stop in where.runs_at(position, end):
+                if kind is _DATA:
+                    assert host is not None  # noqa: S101 - it always has one; this is for mypy
+                    data_from = data_from if data else position
+                    data.append((stop, host))
                 else:
-                    part = view[position - offset : stop - offset]
-                    self._decompressed.read(part, position, where.compressed_run(position))
-            position = stop
+                    if data:
+                        part = view[data_from - offset : position - offset]
+                        self._sectors.read_runs(part, data_from, data)
+                        data = []
+                    if kind is _UNALLOCATED:
+                        missing.append((position, stop))
+                    elif kind is _ZERO:
+                        view[position - offset : stop - offset] = bytes(stop - position)
+                    else:
+                        part = view[position - offset : stop - offset]
+                        self._decompressed.read(part, position, where.compressed_run(position))
+                position = stop
         if data:
             self._sectors.read_runs(view[data_from - offset :], data_from, data)
         return missing

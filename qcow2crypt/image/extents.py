@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -45,7 +45,12 @@ class Extent:
 
         For an UNALLOCATED extent of ``own_extents`` that holds only if there is no backing file.
         """
-        return self.kind in (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
+        return self.kind in _ZEROS
+
+
+_COMPRESSED = ExtentKind.COMPRESSED
+_ZEROS = (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
+_BOUNDS_MAX = 256
 
 
 class Run(NamedTuple):
@@ -69,10 +74,11 @@ class CompressedRun(NamedTuple):
 class RunMap(Protocol):
     """The guest-to-host map of one layer."""
 
-    def run_at(self, position: int, end: int) -> Run:
-        """How the byte at ``position`` is stored, and up to where the same holds; at most ``end``.
+    def runs_at(self, position: int, end: int) -> Sequence[Run]:
+        """How the bytes from ``position`` on are stored: a run or more, one behind the other.
 
-        A compressed cluster is a run of its own.  Raises MappingError.
+        At most up to ``end``, but perhaps less far: what is found in one step.  A compressed
+        cluster is a run of its own.  Raises MappingError for what is at ``position``.
         """
 
     def compressed_run(self, position: int) -> CompressedRun:
@@ -85,16 +91,69 @@ def extents_of(where: RunMap, start: int, end: int) -> Iterator[Extent]:
     Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
     A compressed cluster is always an extent of its own.  Raises MappingError.
     """
-    return merged(_runs(where, start, end))
-
-
-def _runs(where: RunMap, start: int, end: int) -> Iterator[Extent]:
-    position = start
-    while position < end:
-        kind, host, stop = where.run_at(position, end)
+    for position, (kind, host, stop) in _joined(where, start, end):
         found = None if host is None else HostOffset(host)
         yield Extent(kind, GuestOffset(position), stop - position, found)
-        position = stop
+
+
+def _joined(where: RunMap, start: int, end: int) -> Iterator[tuple[int, Run]]:
+    """The runs of ``start`` to ``end``, each with where it begins: as extents, but fast."""
+    position = first = start
+    waiting: Run | None = None
+    follower: int | None = None
+    while position < end:
+        for run in where.runs_at(position, end):
+            kind, host, stop = run
+            if waiting is None:
+                waiting = run
+            elif kind is waiting.kind and host == follower and kind is not _COMPRESSED:
+                waiting = Run(kind, waiting.host, stop)
+            else:
+                yield first, waiting
+                first, waiting = position, run
+            follower = None if host is None else host + stop - position
+            position = stop
+    if waiting is not None:
+        yield first, waiting
+
+
+class Stretch(NamedTuple):
+    """Extents one behind the other which all read as zeros without a read, or all do not.
+
+    ``bounds`` are the guest offsets where they begin, and where the last one ends.
+    """
+
+    reads_as_zero: bool
+    bounds: list[int]
+
+
+def stretches_of(where: RunMap, start: int, end: int) -> Iterator[Stretch]:
+    """What ``extents_of`` gives, as stretches: for who needs no more than that."""
+    runs = _joined(where, start, end)
+    return _gathered(start, ((run.kind in _ZEROS, run.stop) for _, run in runs))
+
+
+def as_stretches(start: int, extents: Iterable[Extent]) -> Iterator[Stretch]:
+    """Extents from ``start`` on as stretches, in bounded memory."""
+    ends = ((one.reads_as_zero, one.guest_offset + one.length) for one in extents)
+    return _gathered(start, ends)
+
+
+def _gathered(start: int, ends: Iterable[tuple[bool, int]]) -> Iterator[Stretch]:
+    is_zero, bounds = False, [start]
+    try:
+        for zero, stop in ends:
+            if (zero is not is_zero or len(bounds) > _BOUNDS_MAX) and len(bounds) > 1:
+                yield Stretch(is_zero, bounds)
+                bounds = [bounds[-1]]
+            is_zero = zero
+            bounds.append(stop)
+    except Exception:  # comes after what precedes it
+        if len(bounds) > 1:
+            yield Stretch(is_zero, bounds)
+        raise
+    if len(bounds) > 1:
+        yield Stretch(is_zero, bounds)
 
 
 def merged(extents: Iterable[Extent]) -> Iterator[Extent]:

@@ -9,13 +9,45 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError
 
+_GAP_MAX = 4096
+"""So much between two parts is read with them."""
+_VIEWS_MAX = 1000
+"""POSIX systems take 1024 in one call, or more."""
+
 # All bytes, and the length, but not the times: what a barrier needs.
 sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+def in_groups(
+    parts: Sequence[tuple[memoryview, int]],
+) -> Iterator[tuple[list[memoryview], int, int, int]]:
+    """Buffers, each with its offset in a file, in groups that one call can read.
+
+    Gives the buffers, with others for small gaps between them, where they begin and end in the
+    file, and how many parts they are.
+    """
+    group: list[memoryview] = []
+    between = memoryview(bytearray(_GAP_MAX))  # read and thrown away
+    start = end = count = 0
+    for view, offset in parts:
+        gap = offset - end
+        if group and not (0 <= gap <= _GAP_MAX and len(group) < _VIEWS_MAX):
+            yield group, start, end, count
+            group, count = [], 0
+        if not group:
+            start = offset
+        elif gap:
+            group.append(between[:gap])
+        group.append(view)
+        count += 1
+        end = offset + view.nbytes
+    if group:
+        yield group, start, end, count
 
 
 def why_not_open(error: OSError) -> str:

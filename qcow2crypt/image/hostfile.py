@@ -19,6 +19,7 @@ from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError, TargetE
 from qcow2crypt.image import locks
 from qcow2crypt.image.filecalls import (
     check_object_writable,
+    in_groups,
     kind,
     number_of,
     object_identity,
@@ -41,11 +42,6 @@ class Lent:
     number: int
     name: str
 
-
-_GAP_MAX = 4096
-"""So much between two parts is read with them."""
-_VIEWS_MAX = 1000
-"""POSIX systems take 1024 in one call, or more."""
 
 # File objects raise more than OSError: closed, text, a size that is no size, a missing method.
 _FILE_ERRORS = (OSError, ValueError, TypeError, OverflowError, AttributeError)
@@ -232,33 +228,21 @@ class HostFile:
 
     def pread_parts(self, parts: Sequence[tuple[memoryview, int]]) -> None:
         """Fill each buffer from its offset.  In the order of offsets this takes few calls."""
-        group: list[memoryview] = []
-        first = start = end = 0
-        for number, (view, offset) in enumerate(parts):
-            gap = offset - end
-            if group and not (0 <= gap <= _GAP_MAX and len(group) < _VIEWS_MAX):
-                self._pread_group(group, start, parts[first:number])
-                group = []
-            if not group:
-                first, start = number, offset
-            elif gap:
-                group.append(memoryview(bytearray(gap)))  # read and thrown away
-            group.append(view)
-            end = offset + view.nbytes
-        if group:
-            self._pread_group(group, start, parts[first:])
+        done = 0
+        for group, start, end, count in in_groups(parts):
+            self._pread_group(group, start, end, parts[done : done + count])
+            done += count
 
     def _pread_group(
-        self, group: list[memoryview], start: int, parts: Sequence[tuple[memoryview, int]]
+        self, group: list[memoryview], start: int, end: int, parts: Sequence[tuple[memoryview, int]]
     ) -> None:
         """Read what lies in one piece; if that is not all there, each part alone."""
         descriptor = self._descriptor
         if descriptor is not None and len(parts) > 1:
             try:
-                wanted = sum(view.nbytes for view in group)
-                if os.preadv(descriptor.number, group, start) == wanted:
+                if os.preadv(descriptor.number, group, start) == end - start:
                     if self._dropper is not None:
-                        self._dropper.touched(start, wanted)
+                        self._dropper.touched(start, end - start)
                     return
             except OSError:  # told with its offset below
                 pass
@@ -269,6 +253,16 @@ class HostFile:
 
     def pread(self, length: int, offset: int) -> bytes:
         """``length`` bytes at ``offset``, zeros past the end.  For tables, not for bulk data."""
+        descriptor = self._descriptor
+        if descriptor is not None and self._dropper is None and offset + length <= self.size:
+            try:
+                data = os.pread(descriptor.number, length, offset)
+                if len(data) == length:
+                    return data
+            except OSError:  # told with its offset below
+                pass
+            finally:
+                del descriptor
         buffer = bytearray(length)
         self.pread_into(buffer, offset)
         return bytes(buffer)

@@ -24,13 +24,14 @@ class _Target(Protocol):
 class Placed(NamedTuple):
     """``runs`` of the guest, the ``parts`` that they are stored in, and tables that go with them.
 
-    A part is (host offset, position in the buffer, length), a table (host offset, bytes).
+    A part is (host offset, position in the buffer, length), a table (host offset, bytes); views
+    are of bytes.
     Neighbours that go on in the same way are one.
     """
 
     runs: list[Run]
     parts: list[tuple[int, int, int]]
-    tables: list[tuple[int, bytes]]
+    tables: list[tuple[int, ReadBuffer]]
 
     def add_run(self, offset: int, at: int, length: int) -> None:
         """Add a run behind the last one."""
@@ -54,20 +55,20 @@ class Placed(NamedTuple):
 def write_parts(target: _Target, parts: Sequence[tuple[int, ReadBuffer]]) -> None:
     """Write (host offset, bytes) in as few calls as can be."""
     waiting: list[ReadBuffer] = []
-    start = end = 0
+    end = -1
     for host, data in sorted(parts, key=itemgetter(0)):
-        if waiting and host != end:
-            _write(target, waiting, start)
+        if host != end and waiting:
+            _write(target, waiting, end)
             waiting = []
-        if not waiting:
-            start = end = host
         waiting.append(data)
-        end += memoryview(data).nbytes
+        end = host + len(data)
     if waiting:
-        _write(target, waiting, start)
+        _write(target, waiting, end)
 
 
-def _write(target: _Target, parts: list[ReadBuffer], offset: int) -> None:
+def _write(target: _Target, parts: list[ReadBuffer], end: int) -> None:
+    """Write parts that lie one behind the other, up to ``end``."""
+    offset = end - sum(map(len, parts))
     if len(parts) == 1:
         target.pwrite(parts[0], offset)
     else:

@@ -199,7 +199,9 @@ class RawWriter:
         """Every byte has its place already."""
         placed = Placed([], [], [])
         for offset, at, length in runs:
-            self._clear(offset, length)
+            if offset != self._end:
+                self._clear(offset, 0)
+            self._end = offset + length
             placed.add_part(offset, at, length)
         return placed
 

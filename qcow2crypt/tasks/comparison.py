@@ -157,17 +157,43 @@ class _Comparer:
     def do(self, pieces: list[_Piece], turn: Turn) -> int:
         """Give where the pieces end.  Raises _FoundError, ComparisonError."""
         del turn  # which of several findings counts, the order of the jobs decides
-        end = 0
-        for offset, length, pair in pieces:
-            end = offset + length
-            if pair != (None, None):
-                one, other = (
-                    _read(image, buffer, offset, length)
-                    for image, buffer in zip(pair, self._buffers, strict=True)
-                )
-                if one != other:
-                    raise _FoundError(self._found(offset + _first_different(one, other)))
-        return end
+        at = 0
+        while at < len(pieces):
+            joined, behind = _joined(pieces, at)
+            failed = False
+            try:
+                self._compare(joined)
+            except ComparisonError:
+                if behind == at + 1:
+                    raise
+                failed = True
+            for piece in pieces[at:behind] if failed else ():  # which of them it is
+                self._compare(piece)
+            at = behind
+        return pieces[-1][0] + pieces[-1][1]
+
+    def _compare(self, piece: _Piece) -> None:
+        offset, length, pair = piece
+        if pair == (None, None):
+            return
+        one, other = (
+            _read(image, buffer, offset, length)
+            for image, buffer in zip(pair, self._buffers, strict=True)
+        )
+        if one != other:
+            raise _FoundError(self._found(offset + _first_different(one, other)))
+
+
+def _joined(pieces: list[_Piece], at: int) -> tuple[_Piece, int]:
+    """The piece at an index as one with those behind it that are read alike, and where they end."""
+    offset, length, pair = pieces[at]
+    end = offset + length
+    for behind in range(at + 1, len(pieces)):
+        start, length, other = pieces[behind]
+        if start != end or other != pair or start + length - offset > _PIECE:
+            return (offset, end - offset, pair), behind
+        end += length
+    return (offset, end - offset, pair), len(pieces)
 
 
 def _reader(image: Image, extent: Extent) -> Image | None:

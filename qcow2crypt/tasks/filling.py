@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.extents import Stretch, as_stretches
 from qcow2crypt.image.placed import Run
-from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered
 from qcow2crypt.tasks.creation import DiskWriter
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
 from qcow2crypt.tasks.salvaging import Salvager
 from qcow2crypt.tasks.storing import Storer
-from qcow2crypt.units import GuestOffset, align_down
+from qcow2crypt.units import GuestOffset
 
 Progress: TypeAlias = Callable[[int, int], None]
-
-_PIECE = 2 << 20
-"""qemu-img reads so much at a time."""
-_PIECES_MAX = 256
 
 
 class Journaling(Protocol):
@@ -97,8 +94,8 @@ class Filler:
         for extent in self._extents(image, own=shared):
             start, end = extent.guest_offset, extent.guest_offset + extent.length
             if not (shared and extent.kind is ExtentKind.UNALLOCATED):
-                for offset in range(start, end, _PIECE):
-                    length = min(_PIECE, end - offset)
+                for offset in range(start, end, PIECE):
+                    length = min(PIECE, end - offset)
                     new = self._read(image, length, offset)
                     old = backing.pread(length, offset).ljust(length, b"\0")
                     if new != old:
@@ -122,8 +119,8 @@ class Filler:
                     if own.kind is not ExtentKind.UNALLOCATED
                 ]
             for first, last in ranges:
-                for offset in range(first, last, _PIECE):
-                    length = min(_PIECE, last - offset)
+                for offset in range(first, last, PIECE):
+                    length = min(PIECE, last - offset)
                     new, old = self._read(image, length, offset), disk.pread(length, offset)
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
@@ -138,15 +135,18 @@ class Filler:
             elif action == "zeros":
                 writer.write_zeroes(position, end - first)
 
-    def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
-        """Ranges of at most one piece, and whether to skip them because they read as zeros."""
-        for extent in self._extents(image, start):
-            if extent.reads_as_zero and self.sparse_size:
-                yield extent.guest_offset, extent.length, True
-                continue
-            for first, end in _requests(image, extent):
-                for offset in range(first, end, _PIECE):
-                    yield GuestOffset(offset), min(_PIECE, end - offset), False
+    def _pieces(self, image: Image, start: int) -> Iterator[Stretch]:
+        """What to copy, in pieces: the bounds are theirs.  What reads as zeros may be left out."""
+        if self.salvager is None:
+            stretches = image.stretches(start)
+        else:
+            stretches = as_stretches(start, self._extents(image, start))
+        for stretch in stretches:
+            if stretch.reads_as_zero and self.sparse_size:
+                yield stretch
+            else:
+                for bounds in cut(image, stretch.bounds):
+                    yield Stretch(False, bounds)  # noqa: FBT003 - a keyword takes time
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
         extents = image.own_extents if own else image.extents
@@ -188,19 +188,17 @@ class Copier:
         """Copy some pieces.  Gives the guest offset in the source where they end."""
         if batch.pieces:
             if len(self._buffer) < batch.length:
-                self._buffer = bytearray(max(batch.length, min(_PIECE, self._filler.total)))
+                self._buffer = bytearray(max(batch.length, min(PIECE, self._filler.total)))
             with memoryview(self._buffer) as whole, whole[: batch.length] as view:
                 self._copy(batch, view, turn)
         return batch.end
 
     def _copy(self, batch: Batch, view: memoryview, turn: Turn) -> None:
-        for offset, at, length in batch.ranges():
+        for offset, at, length in batch.ranges:
             self._filler.read_into(self._image, view[at : at + length], offset)
-        pieces = []
-        at = 0
-        for offset, length in batch.pieces:
-            pieces.append((GuestOffset(self._to + offset), at, length))
-            at += length
+        pieces, to = batch.pieces, self._to
+        if to:
+            pieces = [(GuestOffset(to + offset), at, length) for offset, at, length in pieces]
         runs = self._storer.runs(pieces, view)
         if not runs:
             return
@@ -210,49 +208,6 @@ class Copier:
                 self._filler.journal.note(self._to + batch.end, runs)
             placed = self._storer.decide(runs, view)
         self._storer.put(placed, view)
-
-
-class Batch(NamedTuple):
-    """Pieces that are read together: (guest offset, length), ``length`` bytes in all.
-
-    All before ``end`` is done when they are.
-    """
-
-    pieces: list[tuple[GuestOffset, int]]
-    length: int
-    end: int
-
-    def ranges(self) -> Iterator[tuple[int, int, int]]:
-        """Neighbours as one: guest offset, position in the buffer, length."""
-        start = size = at = 0
-        for offset, length in self.pieces:
-            if size and start + size != offset:
-                yield start, at, size
-                at += size
-                size = 0
-            if not size:
-                start = offset
-            size += length
-        if size:
-            yield start, at, size
-
-
-def gathered(pieces: Iterable[tuple[GuestOffset, int, bool]]) -> Iterator[Batch]:
-    """Small pieces together, up to the size of a large one; those to skip only move the end."""
-    waiting: list[tuple[GuestOffset, int]] = []
-    size = end = 0
-    for offset, length, zero in pieces:
-        if waiting and (size + length > _PIECE or len(waiting) >= _PIECES_MAX) and not zero:
-            yield Batch(waiting, size, end)
-            waiting, size = [], 0
-        if not zero:
-            waiting.append((offset, length))
-            size += length
-        end = offset + length
-        if zero and not waiting:
-            yield Batch([], 0, end)
-    if waiting:
-        yield Batch(waiting, size, end)
 
 
 class Changes(NamedTuple):
@@ -286,27 +241,3 @@ def _is_same(one: Image | None, other: Image) -> bool:
     if one is None:
         return False
     return one is other or (one.identity() is not None and one.identity() == other.identity())
-
-
-def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:
-    """Cut an extent where qemu-img begins anew: its zeros and clusters are found per request.
-
-    In a qcow2 source that is where an L2 table ends, and before a last part cluster.
-    """
-    start: int = extent.guest_offset
-    end = start + extent.length
-    if not isinstance(image, Qcow2Image):
-        yield start, end
-        return
-    header = image.structure.header
-    reach = header.l2_coverage
-    if start // reach == (end - 1) // reach and end <= image.size - header.cluster_size:
-        yield start, end
-        return
-    whole_clusters = align_down(image.size, header.cluster_size)
-    while start < end:
-        stop = min(align_down(start, reach) + reach, end)
-        if start < whole_clusters < stop:
-            stop = whole_clusters
-        yield start, stop
-        start = stop

@@ -5,12 +5,12 @@ Joins zero runs and a writer.  What is decided in turn is apart from what any th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from qcow2crypt.image.placed import Placed, Run
 from qcow2crypt.tasks.creation import DiskWriter, PlacingWriter
 from qcow2crypt.units import GuestOffset
-from qcow2crypt.zeros import data_runs
+from qcow2crypt.zeros import data_runs, has_no_zeros
 
 
 class Storer:
@@ -21,8 +21,10 @@ class Storer:
         self._placing = writer if isinstance(writer, PlacingWriter) else None
         self._sparse_size = sparse_size
 
-    def runs(self, pieces: Iterable[Run], view: memoryview) -> list[Run]:
-        """What of the pieces is worth storing.  Any thread may ask."""
+    def runs(self, pieces: list[Run], view: memoryview) -> list[Run]:
+        """What of the pieces, which are ``view``, is worth storing.  Any thread may ask."""
+        if not self._sparse_size or (len(pieces) > 1 and has_no_zeros(view)):
+            return pieces
         return [
             (GuestOffset(offset + first), at + first, end - first)
             for offset, at, length in pieces

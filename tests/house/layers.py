@@ -62,6 +62,7 @@ LAYERS = (
             *("image.probe", "image.qcow2.structure", "image.qcow2.snapshots"),
             *("image.qcow1.structure", "image.qcow1.mapping"),
             *("image.qcow2.mapping", "image.qcow2.tables", "image.qcow2.runs"),
+            "image.qcow2.manytables",
             "image.qcow2.bitmapdirectory",
             *("image.qcow2.fresh.allocator", "image.qcow2.fresh.preallocation"),
             "image.qcow2.fresh.places",

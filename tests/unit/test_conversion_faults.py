@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,10 @@ def make_calls_short(monkeypatch: pytest.MonkeyPatch) -> None:
             return cut_short(rng, views)
 
     preadv, pwritev, pwrite, readv = os.preadv, os.pwritev, os.pwrite, os.readv
+    pread = os.pread
+    monkeypatch.setattr(
+        os, "pread", lambda fd, size, at: pread(fd, len(part([memoryview(bytes(size))])[0]), at)
+    )
     monkeypatch.setattr(os, "preadv", lambda fd, views, at: preadv(fd, part(views), at))
     monkeypatch.setattr(os, "pwritev", lambda fd, views, at: pwritev(fd, part(views), at))
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, part([data])[0], at))
@@ -83,9 +88,13 @@ def test_short_reads_and_writes(
     threads: int, source: Path, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encrypt(source, room / "usual")
+    small = replace(AES, cluster_size=512)
     make_calls_short(monkeypatch)
     encrypt(source, room / "target", threads)
     qcow2crypt.convert(room / "target", room / "back", secret="key", threads=threads)
+    qcow2crypt.convert(source, room / "small", target_format="qcow2", target_secret="key",
+                       options=small, threads=threads)  # fmt: skip
+    qcow2crypt.convert(room / "small", room / "small back", secret="key", threads=threads)
     with source.open("rb") as file:
         receive(file.fileno(), room / "received", target_format="qcow2", target_secret="key",
                 options=AES, size=7 * MIB, manner=Manner(threads))  # fmt: skip
@@ -93,6 +102,7 @@ def test_short_reads_and_writes(
     assert (room / "target").read_bytes() == (room / "usual").read_bytes()
     assert (room / "received").read_bytes() == (room / "usual").read_bytes()
     assert (room / "back").read_bytes() == source.read_bytes()
+    assert (room / "small back").read_bytes() == source.read_bytes()
 
 
 class Failing:

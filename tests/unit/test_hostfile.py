@@ -19,6 +19,7 @@ from support.files import CONTENT
 from support.privileges import nobody
 
 from qcow2crypt.errors import ArgumentError, SourceError
+from qcow2crypt.image.filecalls import in_groups
 from qcow2crypt.image.hostfile import HostFile
 
 
@@ -340,3 +341,42 @@ def test_threads_may_share_one_file_object(path: Path) -> None:
         for thread in threads:
             thread.join()
         assert wrong == []
+
+
+def test_a_short_read_is_done_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that fails or comes short is done again, with an error that says where."""
+    if not hasattr(os, "pread"):
+        pytest.skip("this Python has no os.pread")
+    file = HostFile(path)
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: real(fd, length - 5, offset))
+    assert file.pread(9, 90) == CONTENT[90:99]
+
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    assert file.pread(9, 90) == CONTENT[90:99]
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(SourceError, match="host offset 0x5a"):
+        file.pread(9, 90)
+    file.close()
+    with pytest.raises(SourceError, match="closed"):
+        file.pread(9, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1200), st.integers(1, 300)), max_size=12), st.booleans())
+def test_groups_are_what_lies_together(parts: list[tuple[int, int]], in_order: bool) -> None:
+    """One call for each group fills every buffer; small gaps are read, too."""
+    parts = sorted(parts) if in_order else parts
+    given_parts = [(memoryview(bytearray(length)), offset * 13) for offset, length in parts]
+    seen: list[tuple[memoryview, int]] = []
+    for group, start, end, count in in_groups(given_parts):
+        assert sum(view.nbytes for view in group) == end - start
+        at, mine = start, given_parts[len(seen) : len(seen) + count]
+        buffers = {id(view): offset for view, offset in mine}
+        for view in group:
+            assert buffers.get(id(view), at) == at
+            at += view.nbytes
+        seen += mine
+    assert seen == given_parts

@@ -17,7 +17,7 @@ from qcow2crypt.image.hostfile import HostFile
 class TestCloseWhileInUse:
     """A descriptor number that was closed is given to the next file that is opened."""
 
-    @pytest.mark.parametrize("call", ["preadv", "pwrite"])
+    @pytest.mark.parametrize("call", ["pread", "preadv", "pwrite"])
     def test_the_number_is_not_reused_under_a_call(
         self, call: str, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -42,8 +42,12 @@ class TestCloseWhileInUse:
 
         monkeypatch.setattr(os, call, late)
         try:
-            if call == "preadv":
+            if call == "pread":
                 assert file.pread(4, 0) == CONTENT[:4]
+            elif call == "preadv":
+                buffer = bytearray(4)
+                file.pread_into(buffer, 0)
+                assert buffer == CONTENT[:4]
             else:
                 file.pwrite(b"mine", 0)
                 assert path.read_bytes()[:4] == b"mine"
@@ -65,7 +69,7 @@ class TestCloseWhileInUse:
         number = file.fd
         assert number is not None
         kept = []
-        for name in ("preadv", "pwrite", "ftruncate"):
+        for name in ("pread", "preadv", "pwrite", "ftruncate"):
             monkeypatch.setattr(os, name, fail)
         monkeypatch.setattr("qcow2crypt.image.hostfile.sync_data", fail)
         for call in (

@@ -10,6 +10,7 @@ import pytest
 from damage.tiny import COMPRESSED, COPIED, ZERO, entry, put, put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from support.mapped import image
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.base import Extent, ExtentKind
@@ -32,21 +33,6 @@ COVERAGE = CLUSTER * ENTRIES
 
 def map_of(data: bytes) -> ClusterMap:
     return ClusterMap(HostFile(io.BytesIO(data)), parse_header(data))
-
-
-def image(tables: list[list[int] | None], bits: int = 9) -> bytes:
-    """An image with these L2 tables, in clusters behind an L1 table of 64 entries."""
-    size = 1 << bits
-    l1 = [0 if table is None else (4 + n) * size for n, table in enumerate(tables)]
-    data = put_fields(
-        tiny(cluster_bits=bits).data[: 3 * size],
-        {"l1_size": len(l1), "l1_table_offset": 3 * size, "size": len(l1) * size * (size // 8)},
-    )
-    data = data.ljust(3 * size, b"\0") + struct.pack(f">{len(l1)}Q", *l1).ljust(size, b"\0")
-    for table in tables:
-        values = table or []
-        data += struct.pack(f">{len(values)}Q", *values).ljust(size, b"\0")
-    return data
 
 
 def extents(data: bytes, start: int = 0, end: int | None = None) -> list[Extent]:
@@ -200,7 +186,7 @@ def test_few_tables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster_map.tables.tables_max == 2
     end = GuestOffset(parse_header(data).guest_size)
     assert list(extents_of(cluster_map, 0, end)) == whole
-    assert len(cluster_map.tables) == 2
+    assert len(cluster_map.tables) <= 2
     back = [
         found
         for n in range(39, -1, -1)

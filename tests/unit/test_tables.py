@@ -163,6 +163,40 @@ class TestCache:
         with pytest.raises(KeyError):
             cache.mark_dirty(0)
 
+    def test_many_are_read_as_they_stand_in_the_file(self) -> None:
+        _, tables = cache_of(5, 2)
+        wanted = array("Q", tables.get(3 * CLUSTER))
+        wanted.extend(tables.get(CLUSTER))
+        assert tables.read_many([3 * CLUSTER, CLUSTER]) == wanted
+        tables.edit(2 * CLUSTER)[0] = 7
+        assert tables.read_many([3 * CLUSTER, CLUSTER]) == wanted
+        assert tables.read_many([3 * CLUSTER, 2 * CLUSTER]) is None
+        tables.write_dirty()
+        again = tables.read_many([2 * CLUSTER])
+        assert again is not None
+        assert again[0] == 7
+        assert tables.read_many([]) == array("Q")
+
+    def test_every_change_has_another_number(self) -> None:
+        _, tables = cache_of(5, 2)
+        seen = [tables.version]
+        tables.get(0)
+        tables.find(CLUSTER)
+        assert tables.version == seen[0]
+        table = tables.get(CLUSTER)
+        for change in (
+            lambda: tables.edit(0),
+            lambda: tables.edit(0),
+            lambda: tables.mark_dirty(CLUSTER),
+            lambda: tables.put(CLUSTER, table),
+            tables.write_dirty,
+            lambda: tables.drop(0),
+            tables.clear,
+        ):
+            change()
+            assert tables.version not in seen
+            seen.append(tables.version)
+
     def test_dropping_forgets_a_change(self) -> None:
         data, cache = cache_of(2, 4)
         before = data.getvalue()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory import Memory
 from support.refcounts import problems
 
 import qcow2crypt
@@ -20,33 +20,9 @@ from qcow2crypt.image.base import ExtentKind
 from qcow2crypt.image.qcow2.fresh.writer import Qcow2Writer
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.options import Qcow2Options
-from qcow2crypt.units import GuestOffset, ReadBuffer
+from qcow2crypt.units import GuestOffset
 
 KEY = "key"
-
-
-class Memory:
-    """A target in memory that knows the order of what was written."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.order: list[int] = []
-
-    def pwrite(self, data: ReadBuffer, offset: int) -> None:
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        self.data.extend(bytes(max(0, offset + view.nbytes - len(self.data))))
-        self.data[offset : offset + view.nbytes] = view
-        self.order.append(offset)
-
-    def pwritev(self, parts: Sequence[ReadBuffer], offset: int) -> None:
-        self.pwrite(b"".join(parts), offset)
-
-    def truncate(self, size: int) -> None:
-        del self.data[size:]
-        self.data.extend(bytes(size - len(self.data)))
-
-    def preallocate(self, offset: int, length: int, *, full: bool) -> None:
-        raise NotImplementedError("no test here asks for it")
 
 
 def build(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.units import GuestOffset
-from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE, data_runs
+from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE, data_runs, has_no_zeros
 
 
 def piece(pattern: str) -> bytearray:
@@ -105,3 +105,22 @@ def test_a_huge_sparse_size_costs_no_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@given(st.lists(st.sampled_from(("zeros", "begins with 0", "data")), max_size=40), st.data())
+def test_no_zeros_at_a_glance(kinds: list[str], data: st.DataObject) -> None:
+    """Where no sector is zeros, all is worth storing, however it is cut into pieces."""
+    sectors = {"zeros": bytes(512), "begins with 0": b"\0" * 511 + b"x", "data": b"x" * 512}
+    whole = b"".join(sectors[kind] for kind in kinds)
+    assert has_no_zeros(memoryview(whole)) == ("zeros" not in kinds)
+    if "zeros" not in kinds and kinds:
+        first = data.draw(st.integers(0, len(kinds) - 1))
+        last = data.draw(st.integers(first + 1, len(kinds)))
+        cut = whole[first * 512 : last * 512]
+        for sparse_size in (512, 4096, 10_000):
+            assert list(data_runs(cut, GuestOffset(first * 512), sparse_size)) == [(0, len(cut))]
+
+
+def test_too_many_looks_are_not_worth_it() -> None:
+    """A disk whose sectors all begin with 0 is looked at piece by piece."""
+    assert not has_no_zeros(memoryview((b"\0" * 511 + b"x") * 1000))

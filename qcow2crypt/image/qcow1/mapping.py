@@ -45,6 +45,10 @@ class Qcow1Map:
         self._lock = threading.Lock()
         self._tables: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
 
+    def runs_at(self, position: int, end: int) -> tuple[Run]:
+        """See ``RunMap.runs_at``."""
+        return (self.run_at(position, end),)
+
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.
 

@@ -226,6 +226,7 @@ def _shifted(times: int) -> bytes:
     return bytes(count + times & 255 for count in range(256))
 
 
+@lru_cache(maxsize=8)
 def _fit(times: int) -> bytes:
     """The counts that still are 0 to 255 when ``times`` are added."""
     return _BYTES[max(0, -times) : min(256, 256 - times)]

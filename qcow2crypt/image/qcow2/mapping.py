@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from array import array
+from collections.abc import Sequence
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
@@ -24,6 +25,7 @@ from qcow2crypt.image.qcow2.entries import (
     parse_compressed,
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, SUBCLUSTERS, Header
+from qcow2crypt.image.qcow2.manytables import ManyTables
 from qcow2crypt.image.qcow2.subclusters import (
     ALL_ALLOCATED,
     ALL_ZERO,
@@ -74,6 +76,13 @@ class ClusterMap:
         self._coverage_mask = header.l2_coverage - 1
         self._index_mask = header.l2_entries - 1
         self._external = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
+        plain = not (self._extended or self._external)
+        self._many = ManyTables(self.tables, self._cluster_size) if plain else None
+
+    def runs_at(self, position: int, end: int) -> Sequence[Run]:
+        """See ``RunMap.runs_at``."""
+        found = self._many.find(self.l1, position, end) if self._many else None
+        return found or (self.run_at(position, end),)
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.

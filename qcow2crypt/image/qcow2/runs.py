@@ -16,7 +16,7 @@ from functools import lru_cache
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.tables import end_of_run
 
-_UNCLEAR = 0x7F00_0000_0000_0000
+UNCLEAR = 0x7F00_0000_0000_0000
 """Bits 56 to 62: compressed clusters, and what is reserved.  Such entries stand alone."""
 
 
@@ -31,12 +31,16 @@ def entry_runs(table: array[int], step: int) -> Iterator[tuple[int, int, int]]:
     number = int.from_bytes(table, sys.byteorder)
     if not number:
         return
-    if number & _every(_UNCLEAR, length):
+    if number & every(UNCLEAR, length):
         yield from single_entries(table)
         return
     # Bits 56 to 62 are free, so the sums do not run into each other.
-    number += _falling(step, length)
-    level = array("Q", number.to_bytes(length * ENTRY_SIZE, sys.byteorder))
+    number += falling(step, length)
+    flat = number.to_bytes(length * ENTRY_SIZE, sys.byteorder)
+    if table[0] & OFFSET_MASK and flat[ENTRY_SIZE:] == flat[:-ENTRY_SIZE]:
+        yield 0, table[0], length
+        return
+    level = array("Q", flat)
     at = 0
     while at < length:
         entry = table[at]
@@ -73,18 +77,18 @@ def equal_runs(table: array[int]) -> Iterator[tuple[int, int, int]]:
 
 def flipped(entries: array[int], flag: int) -> array[int]:
     """The same entries, each with ``flag`` the other way round."""
-    number = int.from_bytes(entries, sys.byteorder) ^ _every(flag, len(entries))
+    number = int.from_bytes(entries, sys.byteorder) ^ every(flag, len(entries))
     return array("Q", number.to_bytes(len(entries) * ENTRY_SIZE, sys.byteorder))
 
 
-@lru_cache(maxsize=4)
-def _every(value: int, length: int) -> int:
+@lru_cache(maxsize=8)
+def every(value: int, length: int) -> int:
     """A table that has one value everywhere, as one number."""
     return int.from_bytes(array("Q", [value]) * length, sys.byteorder)
 
 
-@lru_cache(maxsize=2)
-def _falling(step: int, length: int) -> int:
+@lru_cache(maxsize=4)
+def falling(step: int, length: int) -> int:
     """A table that falls by ``step`` from entry to entry, to 0, as one number.
 
     Added to a run it gives the same value everywhere.

@@ -11,7 +11,7 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qcow2crypt.image.hostfile import HostFile
 
@@ -27,10 +27,10 @@ _ONE_ENTRY = array("Q", [0])
 
 def read_table(file: HostFile, offset: int, entries: int) -> array[int]:
     """``entries`` entries at ``offset``, as native integers."""
-    table = _ONE_ENTRY * entries
     present = max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
-    if present:
-        file.pread_into(memoryview(table).cast("B")[: present * ENTRY_SIZE], offset)
+    table = array("Q", file.pread(present * ENTRY_SIZE, offset))
+    if present < entries:
+        table.extend(_ONE_ENTRY * (entries - present))
     if _SWAP:
         table.byteswap()
     return table
@@ -112,6 +112,8 @@ class TableCache:
         self._cluster_size = cluster_size
         limit = CACHE_BYTES if bytes_max is None else bytes_max
         self.tables_max = max(_TABLES_MIN, limit // cluster_size)
+        self.version = 0
+        """Another number after each change: who keeps what tables say must look again."""
         self._lock = threading.RLock()
         self._clean: OrderedDict[int, array[int]] = OrderedDict()
         self._dirty: dict[int, array[int]] = {}
@@ -142,6 +144,20 @@ class TableCache:
             table = self.find(offset)
             return self._read(offset) if table is None else table
 
+    def read_many(self, offsets: Sequence[int]) -> array[int] | None:
+        """The entries of many tables, one behind the other, as they stand in the file.
+
+        None if one of them has been changed here.  They are not kept.
+        """
+        with self._lock:
+            if self._dirty and not self._dirty.keys().isdisjoint(offsets):
+                return None
+            parts = [self._file.pread(self._cluster_size, offset) for offset in offsets]
+        table = array("Q", b"".join(parts))
+        if _SWAP:
+            table.byteswap()
+        return table
+
     def _read(self, offset: int) -> array[int]:
         # Under the lock: a table that is read while another thread changes, writes and drops it
         # would come back as it was before.
@@ -160,6 +176,7 @@ class TableCache:
         if len(table) != self._entries:
             raise ValueError(f"an L2 table has {self._entries} entries, not {len(table)}")
         with self._lock:
+            self.version += 1
             self._clean.pop(offset, None)
             self._dirty[offset] = table
             self._shrink()
@@ -167,6 +184,7 @@ class TableCache:
     def edit(self, offset: int) -> array[int]:
         """The table at ``offset``, to be changed: it counts as changed from now on."""
         with self._lock:
+            self.version += 1
             table = self._dirty.get(offset)
             if table is None:
                 table = self.get(offset)
@@ -179,6 +197,7 @@ class TableCache:
         Another thread's read may have pushed it out since ``get``: ``edit`` has no such gap.
         """
         with self._lock:
+            self.version += 1
             if offset not in self._dirty:
                 self.put(offset, self._clean[offset])
 
@@ -199,6 +218,7 @@ class TableCache:
         One whose write fails stays changed, and so do those behind it.  Raises TargetError.
         """
         with self._lock:
+            self.version += 1
             offsets = sorted(self._dirty)
             for offset in offsets:
                 table = self._dirty[offset]
@@ -211,11 +231,13 @@ class TableCache:
     def drop(self, offset: int) -> None:
         """Forget the table at ``offset``, changed or not: its cluster is no table any more."""
         with self._lock:
+            self.version += 1
             self._clean.pop(offset, None)
             self._dirty.pop(offset, None)
 
     def clear(self) -> None:
         """Forget every table, changed or not."""
         with self._lock:
+            self.version += 1
             self._clean.clear()
             self._dirty.clear()

@@ -46,4 +46,4 @@ class NamedTables:
     def __iter__(self) -> Iterator[int]:
         """The offsets, in order."""
         aligned = (cluster << self._bits for cluster in self._aligned.used())
-        return heapq.merge(aligned, sorted(self._unaligned))
+        return heapq.merge(aligned, sorted(self._unaligned)) if self._unaligned else aligned

@@ -19,7 +19,8 @@ The rules, seen on files made by qemu-img (the tests hold ours against it byte f
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcow2crypt.image.qcow2.counts import ClusterCounts
@@ -94,6 +95,47 @@ class Allocator:
             self._next = min(self._next, first)
         return 0
 
+    def straight(self, counts: Sequence[int]) -> list[tuple[int, int]]:
+        """What ``allocate`` would give for one count after another, as long as that is plain.
+
+        Plain is: behind all that is used, with at most one new refcount block behind each, whose
+        place in the refcount table is there.  For each count the first cluster, and the index of
+        the refcount block that follows it, or -1.  Nothing is taken yet: ``take_straight``.
+        """
+        first = self.frontier
+        if self._next > first or (self.holes and self.holes[-1][1] > self._next):
+            return []
+        found = []
+        blocks, per_block = self.blocks, self.refcounts_per_block
+        room = self.table.count * self.cluster_size // _TABLE_ENTRY_BYTES
+        index = first // per_block
+        limit = index * per_block  # all before it can be counted
+        for count in counts:
+            end = first + count
+            while end > limit and index < len(blocks) and blocks[index] is not None:
+                index += 1
+                limit += per_block
+            if end <= limit:
+                found.append((first, -1))
+                first = end
+            elif end < limit + per_block and index < room:
+                found.append((first, index))
+                first = end + 1
+                index += 1
+                limit += per_block
+            else:
+                break
+        return found
+
+    def take_straight(self, counts: Sequence[int], found: Sequence[tuple[int, int]]) -> None:
+        """Take what ``straight`` found for these counts, at least one and perhaps not all."""
+        number = len(counts) - 1
+        for count, (first, index) in zip(counts, found, strict=False):
+            if index >= 0:
+                self._set_block(index, first + count)
+        first, index = found[number]
+        self.frontier = self._next = first + counts[number] + (index >= 0)
+
     def restart(self) -> None:
         """Begin the next search at the first cluster, as after opening a file."""
         self._next = 0
@@ -152,9 +194,14 @@ class Allocator:
 
     def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
         """The free clusters from ``first`` to before ``end``, as (first, end) pairs."""
-        ranges = [*self.holes, (self.frontier, max(end, self.frontier))]
-        cut = ((max(start, first), min(stop, end)) for start, stop in ranges)
-        return [(start, stop) for start, stop in cut if start < stop]
+        holes = self.holes
+        at = bisect_left(holes, (first,))
+        if at and holes[at - 1][1] > first:
+            at -= 1
+        ranges = holes[at : bisect_left(holes, (end,), at)]
+        if end > self.frontier:
+            ranges.append((self.frontier, end))
+        return [(max(start, first), min(stop, end)) for start, stop in ranges]
 
     def free(self, first: int, count: int) -> None:
         """Give clusters back; the search for free ones may start with them."""

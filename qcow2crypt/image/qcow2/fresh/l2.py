@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from functools import lru_cache
 
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
@@ -21,6 +22,8 @@ from qcow2crypt.image.qcow2.header import SUBCLUSTERS
 from qcow2crypt.units import div_up
 
 _ALL = (1 << SUBCLUSTERS) - 1
+_AT_ONCE = 512
+"""So many entries are made in one step."""
 
 
 class FreshL2:
@@ -114,6 +117,28 @@ class FreshL2:
 
     def _bits(self, start: int, stop: int) -> int:
         return (1 << div_up(stop, self.unit)) - (1 << start // self.unit) & _ALL
+
+
+def growing(first: int, count: int, size: int) -> bytes:
+    """Entries of stored clusters that lie one behind the other, as they stand in the file.
+
+    ``first`` is the host offset of the first one.
+    """
+    parts = []
+    for start in range(0, count, _AT_ONCE):
+        length = min(_AT_ONCE, 1 << (count - start - 1).bit_length())
+        ones, steps = _row(size, length)
+        number = (first + start * size | FLAG_COPIED) * ones + steps
+        parts.append(number.to_bytes(length * ENTRY_SIZE, "big"))
+    return b"".join(parts)[: count * ENTRY_SIZE]
+
+
+@lru_cache(maxsize=_AT_ONCE.bit_length())
+def _row(size: int, length: int) -> tuple[int, int]:
+    """Numbers of 64-bit digits, the first of them highest: 1, 1, 1, ... and 0, size, 2 * size."""
+    ones = array("Q", [1]) * length
+    steps = array("Q", range(0, length * size, size))
+    return int.from_bytes(big_endian(ones), "big"), int.from_bytes(big_endian(steps), "big")
 
 
 def big_endian(table: array[int]) -> bytes:

@@ -7,10 +7,12 @@ Tables that are full are handed over in ``take_tables``, for the writer to store
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from functools import lru_cache
 
-from qcow2crypt.image.qcow2.entries import FLAG_COPIED, OFFSET_MASK
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, FLAG_COPIED, OFFSET_MASK
 from qcow2crypt.image.qcow2.fresh.allocator import Allocator
-from qcow2crypt.image.qcow2.fresh.l2 import FreshL2
+from qcow2crypt.image.qcow2.fresh.l2 import FreshL2, growing
 from qcow2crypt.image.qcow2.fresh.preallocation import Plan
 from qcow2crypt.units import div_up
 
@@ -42,6 +44,7 @@ class Places:
         self._external = external
         self._plan = plan
         self._plan_stored = plan_stored
+        self._plain = plan is None and not external and not l2.extended
         self._l2_index = -1
         self._tables: list[tuple[int, bytes]] = []
 
@@ -83,6 +86,60 @@ class Places:
                 l2.store(index, within, part)
             done += part
         return start, done, (first_fresh, last_fresh)
+
+    def locate_tables(self, position: int, length: int, most: int) -> list[tuple[int, int]]:
+        """Places for all clusters of the next L2 tables at once: (host offset, bytes) in turn.
+
+        As ``locate`` would give them in requests of at most ``most`` bytes.  Nothing where
+        ``position`` is not where a table begins, or where the allocator has to look for room.
+        """
+        tables, l2 = length // self._coverage, self.l2
+        if not tables or position % self._coverage or not self._plain:
+            return []
+        l1_index = position // self._coverage
+        begun = l1_index == self._l2_index  # then it has its place, and nothing is in it
+        parts = _parts(l2.entries, most // self._cluster_size)
+        counts = ((1, *parts) * tables + (1,))[begun:]
+        found = self._allocator.straight(counts)
+        row = len(parts) + 1
+        # A part may go on in the table behind, so that must have its place, too.
+        tables = (len(found) + begun - 1) // row
+        if tables <= 0:
+            return []
+        used = tables * row - begun
+        self._allocator.take_straight(counts[:used], found)
+        firsts = [first for first, _ in found[:used]]
+        if begun:
+            firsts.insert(0, (self._l1[l1_index] & OFFSET_MASK) // self._cluster_size)
+        else:
+            self._close_table()
+        self._l2_index = -1  # what is in memory is no table
+        return self._store_tables(l1_index, firsts, parts)
+
+    def _store_tables(
+        self, l1_index: int, firsts: list[int], parts: tuple[int, ...]
+    ) -> list[tuple[int, int]]:
+        """Make whole L2 tables: ``firsts`` has the cluster of each table and of its parts."""
+        size, row, entries = self._cluster_size, len(parts) + 1, self.l2.entries
+        start, apart = firsts[1], entries - parts[-1]
+        packed = growing(start * size, firsts[-1] + parts[-1] - start, size)
+        places = []
+        for at in range(0, len(firsts), row):
+            first = firsts[at + 1]
+            if firsts[at + row - 1] - first == apart:
+                runs: Sequence[tuple[int, int]] = ((first, entries),)
+            else:
+                runs = list(zip(firsts[at + 1 : at + row], parts, strict=True))
+            content = []
+            for host, count in runs:
+                places.append((host * size, count * size))
+                place = (host - start) * ENTRY_SIZE
+                content.append(packed[place : place + count * ENTRY_SIZE])
+            table = firsts[at] * size
+            self._l1[l1_index] = table | FLAG_COPIED
+            self._tables.append((table, b"".join(content)))
+            l1_index += 1
+        return places
 
     def _new_clusters(self, guest: int, wanted: int, host: int, more: bool) -> tuple[int, int]:
         """Host offset and number of clusters for ``guest``; ``more``: only at ``host``."""
@@ -135,3 +192,9 @@ class Places:
         if 0 <= self._l2_index < len(self._l1):
             self._tables.append((self._l1[self._l2_index] & OFFSET_MASK, self.l2.packed()))
             self.l2.clear()
+
+
+@lru_cache(maxsize=2)
+def _parts(count: int, most: int) -> tuple[int, ...]:
+    """``count`` clusters in parts of at most ``most``."""
+    return tuple(min(most, count - done) for done in range(0, count, most))

@@ -11,32 +11,71 @@ from qcow2crypt.image.qcow2.refcountblock import pack_refcounts
 from qcow2crypt.units import ReadBuffer
 
 _ONE_BYTE = 3
+_AT_ONCE = 4096
 
 
-def refcount_blocks(allocator: Allocator, order: int) -> Iterator[tuple[int, ReadBuffer]]:
-    """Each block as (host offset, bytes): what is in use counts one, but for what is shared."""
-    per_block = allocator.refcounts_per_block
-    full = _ones(bytearray(b"\1") * per_block, order)
-    for index, cluster in enumerate(allocator.blocks):
-        if cluster is None:
-            continue
-        first = index * per_block
-        free = allocator.free_ranges(first, first + per_block)
-        shared = allocator.shared.slice(first, max(0, min(per_block, allocator.frontier - first)))
-        content = full
-        if free or any(shared):
-            ones = bytearray(b"\1" * per_block)
-            for start, stop in free:
-                ones[start - first : stop - first] = bytes(stop - start)
-            if not any(shared):
-                yield cluster * allocator.cluster_size, _ones(ones, order)
+class RefcountBlocks:
+    """The refcount blocks of a new file, each as (host offset, bytes) when it is to be written."""
+
+    def __init__(self, allocator: Allocator, order: int) -> None:
+        self._allocator = allocator
+        self._order = order
+        self._full = _ones(bytearray(b"\1" * allocator.refcounts_per_block), order)
+        self._looked_at = 0
+        self._given: set[int] = set()
+
+    def take_full(self) -> list[tuple[int, ReadBuffer]]:
+        """Some blocks where every cluster counts one now, once each.
+
+        They lie among the data, so they are best written with it.
+        """
+        allocator, found = self._allocator, []
+        end = allocator.frontier // allocator.refcounts_per_block
+        end = min(end, self._looked_at + _AT_ONCE)
+        for index in range(self._looked_at, end):
+            cluster = allocator.blocks[index]
+            if cluster is not None and not self._differs(index):
+                found.append((cluster * allocator.cluster_size, self._full))
+                self._given.add(index)
+        self._looked_at = max(end, self._looked_at)
+        return found
+
+    def rest(self) -> Iterator[tuple[int, ReadBuffer]]:
+        """The blocks that were not taken, and those that are not what they were any more."""
+        allocator = self._allocator
+        for index, cluster in enumerate(allocator.blocks):
+            if cluster is None:
                 continue
-            counts = _counts(ones, order)
-            for number, more in enumerate(shared):
-                if more:
-                    counts[number] += more
-            content = pack_refcounts(counts, order)
-        yield cluster * allocator.cluster_size, content
+            if self._differs(index):
+                yield cluster * allocator.cluster_size, self._content(index)
+            elif index not in self._given:
+                yield cluster * allocator.cluster_size, self._full
+
+    def _differs(self, index: int) -> bool:
+        """Whether not every cluster of a block counts one."""
+        allocator = self._allocator
+        first = index * allocator.refcounts_per_block
+        if allocator.free_ranges(first, first + allocator.refcounts_per_block):
+            return True
+        if not allocator.shared.chunks:
+            return False
+        return any(allocator.shared.slice(first, allocator.refcounts_per_block))
+
+    def _content(self, index: int) -> ReadBuffer:
+        """A block: what is in use counts one, but for what is shared."""
+        allocator, per_block = self._allocator, self._allocator.refcounts_per_block
+        first = index * per_block
+        ones = bytearray(b"\1" * per_block)
+        for start, stop in allocator.free_ranges(first, first + per_block):
+            ones[start - first : stop - first] = bytes(stop - start)
+        shared = allocator.shared.slice(first, max(0, min(per_block, allocator.frontier - first)))
+        if not any(shared):
+            return _ones(ones, self._order)
+        counts = _counts(ones, self._order)
+        for number, more in enumerate(shared):
+            if more:
+                counts[number] += more
+        return pack_refcounts(counts, self._order)
 
 
 def refcount_table(blocks: Sequence[int | None], cluster_size: int, clusters: int) -> bytes:

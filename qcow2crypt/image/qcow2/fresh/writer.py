@@ -16,17 +16,14 @@ from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.placed import Placed, Run, write_parts
 from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2 import header as hdr
-from qcow2crypt.image.qcow2.entries import (
-    ENTRY_SIZE,
-    pack_compressed,
-)
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, pack_compressed
 from qcow2crypt.image.qcow2.fresh.allocator import Allocator
 from qcow2crypt.image.qcow2.fresh.header import Places as HeaderPlaces
 from qcow2crypt.image.qcow2.fresh.header import fresh_header
 from qcow2crypt.image.qcow2.fresh.l2 import FreshL2, big_endian
 from qcow2crypt.image.qcow2.fresh.places import Places
 from qcow2crypt.image.qcow2.fresh.preallocation import Plan
-from qcow2crypt.image.qcow2.fresh.refcounts import refcount_blocks, refcount_table
+from qcow2crypt.image.qcow2.fresh.refcounts import RefcountBlocks, refcount_table
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.units import (
     SECTOR_SIZE,
@@ -110,6 +107,7 @@ class Qcow2Writer:
         self._l2 = FreshL2(cluster_size, extended=options.extended_l2)
         self._l1 = array("Q", bytes(self._l1_entries(self.size) * ENTRY_SIZE))
         self._allocator = Allocator(cluster_size, options.refcount_order)
+        self._refcounts = RefcountBlocks(self._allocator, options.refcount_order)
         # Names that do not fit shall be told before anything is written.
         fresh_header(options, self.size, self._header_places(0))
         self._l1_clusters = div_up(len(self._l1) * ENTRY_SIZE, cluster_size)
@@ -182,9 +180,7 @@ class Qcow2Writer:
         for offset, at, length in runs:
             self._advance(offset, length)
             self._place(placed, offset, at, length)
-        placed.tables.extend(self._map.take_tables())
-        for host, table in placed.tables:
-            self._end = max(self._end, host + len(table))
+        self._take_tables(placed)
         return placed
 
     def put(self, placed: Placed, buffer: memoryview) -> None:
@@ -261,7 +257,7 @@ class Qcow2Writer:
             for first, end in allocator.free_ranges(place.first, place.end):
                 at = (first - place.first) * size
                 target.pwrite(old[at : at + (end - first) * size], first * size)
-        for offset, block in refcount_blocks(allocator, self._options.refcount_order):
+        for offset, block in self._refcounts.rest():
             self._write(block, offset)
         table = allocator.table
         self._write(refcount_table(allocator.blocks, size, table.count), table.first * size)
@@ -335,27 +331,39 @@ class Qcow2Writer:
                 self._scratch = bytearray(view.nbytes)
             self._scratch[:] = view
             view = memoryview(self._scratch)
-        placed = Placed([], [], self._map.take_tables())
+        placed = Placed([], [], [*self._map.take_tables()])
         self._place(placed, offset, 0, view.nbytes)
-        placed.tables.extend(self._map.take_tables())
-        for host, table in placed.tables:
-            self._end = max(self._end, host + len(table))
+        self._take_tables(placed)
         self.put(placed, view)
+
+    def _take_tables(self, placed: Placed) -> None:
+        """Add the metadata that is as it shall be."""
+        placed.tables.extend(self._map.take_tables())
+        placed.tables.extend(self._refcounts.take_full())
+        if placed.tables:
+            last = max(host for host, _ in placed.tables)
+            self._end = max(self._end, last + self._cluster_size)
 
     def _place(self, placed: Placed, offset: int, at: int, length: int) -> None:
         """Add the places of a guest range, whose bytes lie from ``at`` on in a buffer."""
         placed.add_run(offset, at, length)
         position, end = offset, offset + length
         most = _ENCRYPTED_CLUSTERS_AT_ONCE * self._cluster_size
+        if self._cipher is None:
+            most = max(most, length)
         while position < end:
-            length = end - position
-            if self._cipher is not None:
-                length = min(length, most - position % self._cluster_size)
-            host, length, fresh = self._map.locate(position, length)
-            placed.add_part(host, at + position - offset, length)
-            self._note_end(host + length)
-            self._fill_units(position, position + length, host, fresh)
-            position += length
+            host = part = 0
+            for host, part in self._map.locate_tables(position, end - position, most):
+                placed.add_part(host, at + position - offset, part)
+                position += part
+            self._note_end(host + part)  # they ascend
+            length = min(end - position, most - position % self._cluster_size)
+            if length:
+                host, length, fresh = self._map.locate(position, length)
+                placed.add_part(host, at + position - offset, length)
+                self._note_end(host + length)
+                self._fill_units(position, position + length, host, fresh)
+                position += length
 
     def _fill_units(self, position: int, end: int, host: int, fresh: tuple[bool, bool]) -> None:
         """Fill what is left of new units with what the guest saw there."""
