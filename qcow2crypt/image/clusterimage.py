@@ -67,9 +67,18 @@ class ClusterImage(Image):
         """True for crypt_method 1 (AES)."""
         return self._sectors.encrypted
 
+    @property
+    def cluster_size(self) -> int:
+        """Size of a cluster in bytes."""
+        return self._decompressed.cluster_size
+
     def own_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
         """See ``Image.own_extents``.  Host offsets are offsets in the file with the data."""
         return extents_of(self._map, *self._clip(start, length))
+
+    def joined_extents(self, start: int = 0, length: int | None = None) -> Iterator[Extent]:
+        """As ``own_extents``, with compressed neighbours as one extent: so there are far fewer."""
+        return extents_of(self._map, *self._clip(start, length), joined=self.cluster_size)
 
     def host_files(self) -> tuple[HostFile, ...]:
         """See ``Image.host_files``."""
@@ -110,8 +119,9 @@ class ClusterImage(Image):
                 elif kind is _ZERO:
                     view[position - offset : stop - offset] = bytes(stop - position)
                 else:
-                    part = view[position - offset : stop - offset]
-                    self._decompressed.read(part, position, where.compressed_run(position))
+                    runs = where.compressed_runs(position, end)
+                    part = view[position - offset :]
+                    stop = position + self._decompressed.read(part, position, runs)
             position = stop
         if data:
             self._sectors.read_runs(view[data_from - offset :], data_from, data)

@@ -75,23 +75,34 @@ class RunMap(Protocol):
         A compressed cluster is a run of its own.  Raises MappingError.
         """
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data of the compressed cluster at ``position`` lies."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """Where the data lies of the compressed cluster at ``position`` and of those behind it.
+
+        At least one, and at most up to ``end`` and to the next cluster that is stored otherwise.
+        """
 
 
-def extents_of(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+_JOINED_MAX = 16 << 20
+"""So many bytes of compressed clusters are one extent at most, where they are joined."""
+
+
+def extents_of(where: RunMap, start: int, end: int, joined: int = 0) -> Iterator[Extent]:
     """The extents of ``start`` to ``end``, in order, without gaps, clipped to the range.
 
     Neighbours are merged while they are of one kind and, for DATA, consecutive in the file.
-    A compressed cluster is always an extent of its own.  Raises MappingError.
+    A compressed cluster is an extent of its own, but with the size of a cluster for ``joined``
+    many of them are one, with the host offset of the first.  Raises MappingError.
     """
-    return merged(_runs(where, start, end))
+    return merged(_runs(where, start, end, joined))
 
 
-def _runs(where: RunMap, start: int, end: int) -> Iterator[Extent]:
+def _runs(where: RunMap, start: int, end: int, joined: int) -> Iterator[Extent]:
     position = start
     while position < end:
         kind, host, stop = where.run_at(position, end)
+        if joined and kind is ExtentKind.COMPRESSED and stop < end:
+            more = where.compressed_runs(position, min(end, position + _JOINED_MAX))
+            stop = min(end, stop + (len(more) - 1) * joined)
         found = None if host is None else HostOffset(host)
         yield Extent(kind, GuestOffset(position), stop - position, found)
         position = stop

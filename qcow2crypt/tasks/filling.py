@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
+from qcow2crypt.image.clusterimage import ClusterImage
 from qcow2crypt.image.placed import Run
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.creation import DiskWriter
@@ -140,9 +141,16 @@ class Filler:
 
     def _pieces(self, image: Image, start: int) -> Iterator[tuple[GuestOffset, int, bool]]:
         """Ranges of at most one piece, and whether to skip them because they read as zeros."""
-        for extent in self._extents(image, start):
+        cluster_size = 0
+        extents = self._extents(image, start)
+        if self.salvager is None and image.backing is None and isinstance(image, ClusterImage):
+            extents, cluster_size = image.joined_extents(start), image.cluster_size
+        for extent in extents:
             if extent.reads_as_zero and self.sparse_size:
                 yield extent.guest_offset, extent.length, True
+                continue
+            if cluster_size and extent.kind is ExtentKind.COMPRESSED:
+                yield from _clusters(extent, cluster_size)
                 continue
             for first, end in _requests(image, extent):
                 for offset in range(first, end, _PIECE):
@@ -286,6 +294,16 @@ def _is_same(one: Image | None, other: Image) -> bool:
     if one is None:
         return False
     return one is other or (one.identity() is not None and one.identity() == other.identity())
+
+
+def _clusters(extent: Extent, size: int) -> Iterator[tuple[GuestOffset, int, bool]]:
+    """One compressed cluster after the other, which is how qemu-img reads them."""
+    start: int = extent.guest_offset
+    end = start + extent.length
+    while start < end:
+        stop = min(start - start % size + size, end)
+        yield GuestOffset(start), stop - start, False
+        start = stop
 
 
 def _requests(image: Image, extent: Extent) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
+from itertools import takewhile
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
@@ -98,12 +99,15 @@ class Qcow1Map:
             stop += size
         return Run(ExtentKind.DATA, host, min(stop, end))
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data of the compressed cluster at ``position`` lies."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
         header = self._header
+        bits = header.cluster_bits
         table = self._table(self._l2_offset(position // header.l2_coverage), header.l2_entries)
-        entry = table[(position >> header.cluster_bits) & (header.l2_entries - 1)]
-        return parse_compressed(entry, header.cluster_bits)
+        index = (position >> bits) & (header.l2_entries - 1)
+        last = index + ((end - 1) >> bits) - (position >> bits) + 1
+        entries = takewhile(lambda entry: entry & FLAG_COMPRESSED, table[index:last])
+        return [parse_compressed(entry, bits) for entry in entries]
 
     def _l2_offset(self, l1_index: int) -> int:
         """Where an L2 table lies.  Raises MappingError."""

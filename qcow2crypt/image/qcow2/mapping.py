@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from array import array
+from itertools import takewhile
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
@@ -199,13 +200,18 @@ class ClusterMap:
             allowed = f"host offset {position & -self._cluster_size:#x}"
             raise self._error(problem, entry, l1_entry, position, allowed)
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data for ``position`` lies; the caller knows that it is compressed."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
+        bits = self._bits
         l1_index = position >> self._coverage_bits
         table = self._l2_table(l1_index, self.l1[l1_index])
-        index = (position >> self._bits) & self._index_mask
-        entry = 0 if table is None else table[index * 2 if self._extended else index]
-        return parse_compressed(entry, self._bits)
+        assert table is not None  # noqa: S101 - there is a compressed cluster in it
+        index = (position >> bits) & self._index_mask
+        last = index + ((end - 1) >> bits) - (position >> bits) + 1
+        step = 2 if self._extended else 1
+        found = table[index * step : last * step : step]
+        entries = takewhile(lambda entry: entry & FLAG_COMPRESSED, found)
+        return [parse_compressed(entry, bits) for entry in entries]
 
     def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK
