@@ -38,8 +38,7 @@ class DecompressedClusters:
         self._kept: OrderedDict[CompressedRun, bytes] = OrderedDict()
         self._kept_max = max(1, _KEPT_BYTES // cluster_size)
         self._lock = threading.Lock()
-        self._idle: list[Decompressor] = []
-        """Decompressors that no thread uses now."""
+        self._idle: list[_Worker] = []
 
     def read(self, view: memoryview, start: int, runs: Sequence[CompressedRun]) -> int:
         """Fill ``view`` with guest bytes from ``start`` on, out of the clusters in ``runs``.
@@ -49,11 +48,14 @@ class DecompressedClusters:
         """
         size = self.cluster_size
         skip = start % size
+        if skip + view.nbytes < size:  # most reads at random
+            view[:] = self._cluster(runs[0], start - skip)[skip : skip + view.nbytes]
+            return view.nbytes
         length = min(view.nbytes, len(runs) * size - skip)
         done = number = 0
         while done < length:
-            whole = (length - done) // size if not skip else 0
-            if whole * size >= _PASSING_BYTES:
+            if length - done >= _PASSING_BYTES and not skip and length - done >= size:
+                whole = (length - done) // size
                 passing = runs[number : number + whole]
                 for plain in self._decompressed(passing, start + done):
                     view[done : done + size] = plain
@@ -65,7 +67,7 @@ class DecompressedClusters:
                 view[done : done + count] = plain[skip : skip + count]
                 done += count
                 number += 1
-            skip = 0
+                skip = 0
         return length
 
     def _cluster(self, run: CompressedRun, guest_offset: int) -> bytes:
@@ -84,12 +86,12 @@ class DecompressedClusters:
     def _decompressed(self, runs: Sequence[CompressedRun], guest_offset: int) -> Iterator[bytes]:
         """The plain bytes of clusters that follow one another on the disk."""
         try:
-            decompress = self._idle.pop()
+            worker = self._idle.pop()
         except IndexError:
-            decompress = decompressor(self.cluster_size, self._compression_type)
-        for run, data in self._stored(runs):
+            worker = _Worker(self._file, decompressor(self.cluster_size, self._compression_type))
+        for run, data in worker.stored(runs):
             try:
-                plain = decompress(data)
+                plain = worker.decompress(data)
             except DecompressError as error:
                 raise CompressedDataError(
                     "compressed cluster cannot be read",
@@ -101,10 +103,33 @@ class DecompressedClusters:
                 ) from error
             yield plain
             guest_offset += self.cluster_size
-        self._idle.append(decompress)
+        self._idle.append(worker)
 
-    def _stored(self, runs: Sequence[CompressedRun]) -> Iterator[tuple[CompressedRun, memoryview]]:
-        """The stored bytes of clusters, neighbours read together."""
+    def forget(self, run: CompressedRun) -> None:
+        """Something else was stored there."""
+        with self._lock:
+            self._kept.pop(run, None)
+
+    def clear(self) -> None:
+        """Forget all: what was read may not be what is in the file now."""
+        with self._lock:
+            self._kept.clear()
+
+
+class _Worker:
+    """What one thread at a time needs: a decompressor, and a buffer to be used again and again."""
+
+    __slots__ = ("_buffer", "_file", "decompress")
+
+    def __init__(self, file: HostFile, decompress: Decompressor) -> None:
+        self._file = file
+        self._buffer = memoryview(b"")
+        self.decompress = decompress
+
+    def stored(self, runs: Sequence[CompressedRun]) -> Iterator[tuple[CompressedRun, memoryview]]:
+        """The stored bytes of clusters, each until the next is asked for.  Neighbours are read
+        together.
+        """
         for group, start, end in _neighbours(runs):
             data = self._read_or_none(start, end) if len(group) > 1 else None
             for run in group:
@@ -123,19 +148,12 @@ class DecompressedClusters:
 
     def _read(self, start: int, end: int) -> memoryview:
         """What the file has of a range."""
-        data = memoryview(bytearray(max(0, min(end, self._file.size) - start)))
+        length = max(0, min(end, self._file.size) - start)
+        if length > self._buffer.nbytes:
+            self._buffer = memoryview(bytearray(length))
+        data = self._buffer[:length]
         self._file.pread_into(data, start)
         return data
-
-    def forget(self, run: CompressedRun) -> None:
-        """Something else was stored there."""
-        with self._lock:
-            self._kept.pop(run, None)
-
-    def clear(self) -> None:
-        """Forget all: what was read may not be what is in the file now."""
-        with self._lock:
-            self._kept.clear()
 
 
 def _neighbours(

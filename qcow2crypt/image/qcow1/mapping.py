@@ -14,7 +14,6 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
-from itertools import takewhile
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
@@ -105,9 +104,13 @@ class Qcow1Map:
         bits = header.cluster_bits
         table = self._table(self._l2_offset(position // header.l2_coverage), header.l2_entries)
         index = (position >> bits) & (header.l2_entries - 1)
-        last = index + ((end - 1) >> bits) - (position >> bits) + 1
-        entries = takewhile(lambda entry: entry & FLAG_COMPRESSED, table[index:last])
-        return [parse_compressed(entry, bits) for entry in entries]
+        count = ((end - 1) >> bits) - (position >> bits) + 1
+        runs = []
+        for entry in table[index : index + count]:
+            if not entry & FLAG_COMPRESSED:
+                break
+            runs.append(parse_compressed(entry, bits))
+        return runs
 
     def _l2_offset(self, l1_index: int) -> int:
         """Where an L2 table lies.  Raises MappingError."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import sys
 from array import array
-from itertools import takewhile
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
@@ -207,11 +206,16 @@ class ClusterMap:
         table = self._l2_table(l1_index, self.l1[l1_index])
         assert table is not None  # noqa: S101 - there is a compressed cluster in it
         index = (position >> bits) & self._index_mask
-        last = index + ((end - 1) >> bits) - (position >> bits) + 1
+        count = ((end - 1) >> bits) - (position >> bits) + 1
         step = 2 if self._extended else 1
-        found = table[index * step : last * step : step]
-        entries = takewhile(lambda entry: entry & FLAG_COMPRESSED, found)
-        return [parse_compressed(entry, bits) for entry in entries]
+        if count == 1:  # a read at random
+            return [parse_compressed(table[index * step], bits)]
+        runs = []
+        for entry in table[index * step : (index + count) * step : step]:
+            if not entry & FLAG_COMPRESSED:
+                break
+            runs.append(parse_compressed(entry, bits))
+        return runs
 
     def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK
