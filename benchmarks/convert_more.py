@@ -14,16 +14,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
-import random
 import shutil
 import statistics
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -169,16 +170,36 @@ def sparse(bench: Bench) -> Iterator[Row]:
         path.unlink()
 
 
+def files_of_python(path: Path, size: int) -> Path:
+    """What disks hold: programs, texts and libraries, here those of Python, again and again.
+
+    Each 64 KiB are compressed alone, so the repetition does not make them any shorter.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    found = (one for one in sorted(root.rglob("*")) if one.is_file())
+    names = [one for one in found if "site-packages" not in one.parts]
+    left = size
+    with path.open("wb") as file:
+        for name in itertools.cycle(names):
+            with name.open("rb") as part:
+                while piece := part.read(min(MIB, left)):
+                    left -= file.write(piece)
+            if not left:
+                return path
+    raise SystemExit(f"there are no files in {root}")
+
+
+def without(libraries: Sequence[str], words: list[str]) -> list[str]:
+    """Our command line in a Python that lacks some libraries."""
+    hidden = "; ".join(f"sys.modules[{name!r}] = None" for name in libraries)
+    program = f"import runpy, sys; {hidden}; runpy.run_module('qcow2crypt', run_name='__main__')"
+    return [words[0], "-c", program, *words[words.index("convert") :]]
+
+
 def compressed(bench: Bench) -> Iterator[Row]:
-    """A compressed source, made by qemu-img, to raw."""
-    size = (32 if bench.quick else 512) * MIB
-    raw = bench.path("text.raw")
-    generator = random.Random(1)
-    words = [generator.randbytes(generator.randrange(3, 12)) for _ in range(2000)]
-    with raw.open("wb") as file:
-        for _ in range(size // MIB):
-            part = b" ".join(generator.choices(words, k=MIB // 7))
-            file.write(part[:MIB].ljust(MIB, b"."))
+    """A compressed source, made by qemu-img, to raw; also without the libraries of ``fast``."""
+    raw = files_of_python(bench.path("files.raw"), (32 if bench.quick else 512) * MIB)
+    libraries = [name for name in ("zlib_ng", "zstandard") if importlib.util.find_spec(name)]
     for kind in ("zlib", "zstd"):
         image = bench.path(f"{kind}.qcow2")
         options = f"compression_type={kind}"
@@ -188,8 +209,11 @@ def compressed(bench: Bench) -> Iterator[Row]:
             "qcow2crypt -m1": bench.ours(image, "-O", "raw", threads=1),
             "qcow2crypt -m2": bench.ours(image, "-O", "raw", threads=2),
         }
+        if libraries:
+            rows["qcow2crypt -m2 not fast"] = without(libraries, rows["qcow2crypt -m2"])
+        ratio = round(raw.stat().st_size / image.stat().st_size, 2)
         for row in bench.measured(rows, lambda _: bench.same_as(raw, encrypted=False)):
-            yield {"work": f"{kind} to raw", **row}
+            yield {"work": f"{kind} to raw", **row, "compressed": ratio}
         image.unlink()
     raw.unlink()
 

@@ -30,9 +30,13 @@ def data_runs(
         yield 0, length
         return
     unit = max(SECTOR_SIZE, 1 << (sparse_size.bit_length() - 1))
+    aligned = -offset % unit
+    if not aligned and 0 not in bytes(piece[::unit]):
+        yield 0, length
+        return
     start = last = -1
     position = 0
-    for first, end in (*_zero_units(piece, -offset % unit, unit), (length, length)):
+    for first, end in (*_zero_units(piece, aligned, unit), (length, length)):
         if first > position:
             if start >= 0 and position - last >= sparse_size:
                 yield start, last

@@ -122,9 +122,11 @@ class ClusterImage(Image):
                         missing.append((position, stop))
                     elif kind is _ZERO:
                         view[position - offset : stop - offset] = bytes(stop - position)
-                    else:
-                        part = view[position - offset : stop - offset]
-                        self._decompressed.read(part, position, where.compressed_run(position))
+                    else:  # with those behind it: runs of it and them are all that was found
+                        part = view[position - offset :]
+                        clusters = where.compressed_runs(position, end)
+                        position += self._decompressed.read(part, position, clusters)
+                        break
                 position = stop
         if data:
             self._sectors.read_runs(view[data_from - offset :], data_from, data)

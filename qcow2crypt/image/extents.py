@@ -51,6 +51,7 @@ class Extent:
 _COMPRESSED = ExtentKind.COMPRESSED
 _ZEROS = (ExtentKind.ZERO, ExtentKind.UNALLOCATED)
 _BOUNDS_MAX = 256
+_NEIGHBOURS_MAX = 512
 
 
 class Run(NamedTuple):
@@ -78,11 +79,27 @@ class RunMap(Protocol):
         """How the bytes from ``position`` on are stored: a run or more, one behind the other.
 
         At most up to ``end``, but perhaps less far: what is found in one step.  A compressed
-        cluster is a run of its own.  Raises MappingError for what is at ``position``.
+        cluster is a run of its own, with no other kind behind it.  Raises MappingError for what
+        is at ``position``.
         """
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data of the compressed cluster at ``position`` lies."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """Where the data lies of the compressed cluster at ``position`` and of those behind it.
+
+        At least one, and at most up to ``end`` and to the next cluster that is stored otherwise.
+        """
+
+
+def compressed_neighbours(where: RunMap, run: Run, position: int, end: int, size: int) -> list[Run]:
+    """``run``, the compressed cluster at ``position``, and those behind it: for ``runs_at``.
+
+    ``size`` is that of a cluster.  At most up to ``end``, and not too many at once.
+    """
+    found, stop = [run], run.stop
+    for cluster in where.compressed_runs(position, min(end, position + _NEIGHBOURS_MAX * size))[1:]:
+        stop += size
+        found.append(Run(_COMPRESSED, cluster.host_offset, min(stop, end)))
+    return found
 
 
 def extents_of(where: RunMap, start: int, end: int) -> Iterator[Extent]:

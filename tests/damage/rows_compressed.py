@@ -63,6 +63,7 @@ def broken(
 GOOD = deflate(PLAIN)
 NOISE = random.Random(3).randbytes(512)
 LONG = random.Random(2).randbytes(8192) * 2  # needs a window of more than 4 KiB
+FAR = (random.Random(4).randbytes(30000) * 3)[:65536]
 
 ENTRY_ROWS = [
     reads("compressed", stored(GOOD), sees(PLAIN)),
@@ -102,6 +103,7 @@ ENTRY_ROWS = [
 DEFLATE_ROWS = [
     reads("deflate: nonsense behind it", stored(GOOD + b"\xff" * 300), sees(PLAIN)),
     reads("deflate: a window of 32 KiB", stored(deflate(LONG, -15), C16K), sees(LONG, C16K)),
+    reads("deflate: a window of all the cluster", stored(deflate(FAR, -15), C64K), sees(FAR, C64K)),
     reads("deflate: one byte too many", stored(deflate(PLAIN + b"x")), sees(PLAIN)),
     reads("deflate: three clusters in one", stored(deflate(PLAIN * 3)), sees(PLAIN)),
     reads("deflate: not compressed", stored(b"\x01\x00\x02\xff\xfd" + NOISE), sees(NOISE)),

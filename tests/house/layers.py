@@ -48,6 +48,7 @@ LAYERS = (
             *("image.qcow1.header", "image.luks1"),
             *("image.qcow2.header", "image.qcow2.extensions", "image.qcow2.entries"),
             *("image.qcow2.options", "image.rawoptions", "image.qcow2.compressed"),
+            "image.qcow2.decompressors",
             "image.qcow2.bitmapentries",
             *("image.qcow2.fresh.header", "image.qcow2.fresh.l2"),
             *("image.qcow2.subclusters", "image.qcow2.wrong_iv"),
@@ -113,6 +114,8 @@ LIBRARIES = {
     "qcow2crypt._native": ("engines.native",),  # ours, but C: one module knows its pointers
     "Crypto": ("engines.pycryptodome",),
     "backports.zstd": ("image.qcow2.compressed",),
+    "zlib_ng": ("image.qcow2.decompressors",),
+    "zstandard": ("image.qcow2.decompressors",),
     "rich": ("cli.*",),
 }
 

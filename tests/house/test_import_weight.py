@@ -35,6 +35,8 @@ HEAVY = {
     "qcow2crypt._native",
     "rich",
     "subprocess",
+    "zlib_ng",
+    "zstandard",
 }
 """None of these for an import, and none for a command that does not need it."""
 

@@ -19,7 +19,8 @@ from support.whole_image import CLUSTER, CLUSTERS, DISK, FILE, SECRET
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, ReadOnlyError
 from qcow2crypt.image.base import ExtentKind, Image
-from qcow2crypt.image.qcow2.compressed import decompress
+from qcow2crypt.image.qcow2.decompressors import Decompressor, decompressor
+from qcow2crypt.units import ReadBuffer
 
 
 @pytest.fixture
@@ -67,11 +68,16 @@ class TestReads:
         """Reading it in small steps does not do the work over and over."""
         done = []
 
-        def spy(data: bytes, size: int, kind: int) -> bytes:
-            done.append(len(data))
-            return decompress(data, size, kind)
+        def spy(size: int, kind: int) -> Decompressor:
+            decompress = decompressor(size, kind)
 
-        monkeypatch.setattr("qcow2crypt.image.decompressed.decompress", spy)
+            def spied(data: ReadBuffer) -> bytes:
+                done.append(len(data))
+                return decompress(data)
+
+            return spied
+
+        monkeypatch.setattr("qcow2crypt.image.decompressed.decompressor", spy)
         start, end = 4 * CLUSTER, 5 * CLUSTER
         steps = [image.pread(100, at) for at in range(start, end, 100)]
         assert b"".join(steps)[:CLUSTER] == DISK[start:end]

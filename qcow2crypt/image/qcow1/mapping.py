@@ -14,9 +14,10 @@ import sys
 import threading
 from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run, compressed_neighbours
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow1.header import ENTRY_SIZE, FILE_SIZE_MAX, Qcow1Header
 from qcow2crypt.units import SECTOR_SIZE
@@ -45,9 +46,12 @@ class Qcow1Map:
         self._lock = threading.Lock()
         self._tables: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
 
-    def runs_at(self, position: int, end: int) -> tuple[Run]:
+    def runs_at(self, position: int, end: int) -> Sequence[Run]:
         """See ``RunMap.runs_at``."""
-        return (self.run_at(position, end),)
+        run = self.run_at(position, end)
+        if run.kind is ExtentKind.COMPRESSED and run.stop < end:
+            return compressed_neighbours(self, run, position, end, self._header.cluster_size)
+        return (run,)
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.
@@ -102,12 +106,19 @@ class Qcow1Map:
             stop += size
         return Run(ExtentKind.DATA, host, min(stop, end))
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data of the compressed cluster at ``position`` lies."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
         header = self._header
+        bits = header.cluster_bits
         table = self._table(self._l2_offset(position // header.l2_coverage), header.l2_entries)
-        entry = table[(position >> header.cluster_bits) & (header.l2_entries - 1)]
-        return parse_compressed(entry, header.cluster_bits)
+        index = (position >> bits) & (header.l2_entries - 1)
+        count = ((end - 1) >> bits) - (position >> bits) + 1
+        runs = []
+        for entry in table[index : index + count]:
+            if not entry & FLAG_COMPRESSED:
+                break
+            runs.append(parse_compressed(entry, bits))
+        return runs
 
     def _l2_offset(self, l1_index: int) -> int:
         """Where an L2 table lies.  Raises MappingError."""

@@ -13,9 +13,10 @@ from typing import Any
 
 from qcow2crypt.errors import UnsupportedFeatureError
 from qcow2crypt.image.qcow2.header import COMPRESSION_ZSTD
+from qcow2crypt.units import ReadBuffer
 
-_WINDOW_BITS = -12
-"""Raw deflate with a window of 4 KiB, whatever the cluster size."""
+WINDOW_BITS = -15
+"""Raw deflate.  Writers keep to a window of 4 KiB, but QEMU reads more, up to all of a cluster."""
 _ZSTD_WINDOW_MAX_LOG = 27
 """The limit of the zstd tools: 128 MiB.  A cluster needs 2 MiB at most."""
 _ZSTD_FRAMES_MAX = 64
@@ -26,7 +27,7 @@ class DecompressError(Exception):
     """The reason, for the caller who knows where the cluster lies."""
 
 
-def decompress(data: bytes, cluster_size: int, compression_type: int) -> bytes:
+def decompress(data: ReadBuffer, cluster_size: int, compression_type: int) -> bytes:
     """Decompress ``data`` to ``cluster_size`` bytes.
 
     Bytes after the end of the stream are normal: the length in the L2 entry counts whole
@@ -38,8 +39,8 @@ def decompress(data: bytes, cluster_size: int, compression_type: int) -> bytes:
     return _decompress_deflate(data, cluster_size)
 
 
-def _decompress_deflate(data: bytes, cluster_size: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=_WINDOW_BITS)
+def _decompress_deflate(data: ReadBuffer, cluster_size: int) -> bytes:
+    inflater = zlib.decompressobj(wbits=WINDOW_BITS)
     try:
         plain = inflater.decompress(data, cluster_size)
     except zlib.error as error:
@@ -49,7 +50,7 @@ def _decompress_deflate(data: bytes, cluster_size: int) -> bytes:
     return plain
 
 
-def _decompress_zstd(data: bytes, cluster_size: int) -> bytes:
+def _decompress_zstd(data: ReadBuffer, cluster_size: int) -> bytes:
     zstd = zstd_module()
     plain = b""
     # A cluster may be stored as several frames, one after the other.

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run, compressed_neighbours
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
@@ -82,7 +82,12 @@ class ClusterMap:
     def runs_at(self, position: int, end: int) -> Sequence[Run]:
         """See ``RunMap.runs_at``."""
         found = self._many.find(self.l1, position, end) if self._many else None
-        return found or (self.run_at(position, end),)
+        if found:
+            return found
+        run = self.run_at(position, end)
+        if run.kind is _COMPRESSED and run.stop < end:
+            return compressed_neighbours(self, run, position, end, self._cluster_size)
+        return (run,)
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.
@@ -208,13 +213,23 @@ class ClusterMap:
             allowed = f"host offset {position & -self._cluster_size:#x}"
             raise self._error(problem, entry, l1_entry, position, allowed)
 
-    def compressed_run(self, position: int) -> CompressedRun:
-        """Where the data for ``position`` lies; the caller knows that it is compressed."""
+    def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
+        """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
+        bits = self._bits
         l1_index = position >> self._coverage_bits
         table = self._l2_table(l1_index, self.l1[l1_index])
-        index = (position >> self._bits) & self._index_mask
-        entry = 0 if table is None else table[index * 2 if self._extended else index]
-        return parse_compressed(entry, self._bits)
+        assert table is not None  # noqa: S101 - there is a compressed cluster in it
+        index = (position >> bits) & self._index_mask
+        count = ((end - 1) >> bits) - (position >> bits) + 1
+        step = 2 if self._extended else 1
+        if count == 1:  # a read at random
+            return [parse_compressed(table[index * step], bits)]
+        runs = []
+        for entry in table[index * step : (index + count) * step : step]:
+            if not entry & FLAG_COMPRESSED:
+                break
+            runs.append(parse_compressed(entry, bits))
+        return runs
 
     def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK
