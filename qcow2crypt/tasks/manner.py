@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.pagecache import CACHE_MODES, CacheMode
-from qcow2crypt.tasks.pipeline import THREADS_MAX, default_threads
+from qcow2crypt.tasks.pipeline import checked_threads
 from qcow2crypt.tasks.ratelimit import RateLimit
 
 __all__ = ["USUAL", "CacheMode", "Manner"]
@@ -32,8 +32,7 @@ class Manner:
     source_cache: CacheMode = "writeback"
 
     def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= THREADS_MAX:
-            raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {self.threads}")
+        checked_threads(self.threads)
         if self.rate_limit is not None and self.rate_limit < 0:
             raise ArgumentError(f"a rate is 0 or more bytes a second, not {self.rate_limit}")
         for mode in (self.target_cache, self.source_cache):
@@ -42,7 +41,7 @@ class Manner:
 
     def workers(self) -> int:
         """How many threads there are."""
-        return self.threads or default_threads()
+        return checked_threads(self.threads)
 
     def limit(self) -> RateLimit | None:
         """A new limit of the rate, or None."""
