@@ -34,7 +34,7 @@ class TargetFile(Output):
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
     only a process that is killed outright leaves one behind, and it is safe to delete.
     ``cache`` is how QEMU says it: ``unsafe`` syncs nothing, ``none`` and ``directsync`` leave no
-    bytes in the page cache.
+    bytes in the page cache; None does so with a large file only.
     With ``kept`` the unfinished file is ``.TARGET.resume.qcow2crypt-part``, one that is there is
     gone on with, and it stays while ``keeps_part`` is true.
     A symbolic link is followed: the file it points to is replaced, the link stays.
@@ -47,7 +47,7 @@ class TargetFile(Output):
         self,
         target: str | os.PathLike[str],
         *,
-        cache: CacheMode = "writeback",
+        cache: CacheMode | None = None,
         kept: bool = False,
     ) -> None:
         super().__init__(cache)

@@ -99,6 +99,18 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
     return True
 
 
+def write_out(fd: int, offset: int, length: int) -> None:
+    """Bring a range of a file from the page cache to the disk, and wait until it is there.
+
+    This is sync_file_range(2), which Python does not offer; no barrier, since the disk may hold
+    it in a cache of its own.  Does nothing where there is no such call, or for what is no file.
+    """
+    call = _sync_file_range()
+    if call is not None:
+        wait_before_write_wait_after = 0x01 | 0x02 | 0x04  # linux/fs.h
+        call(fd, offset, length, wait_before_write_wait_after)
+
+
 @functools.cache
 def _fallocate() -> Callable[[int, int, int, int], int] | None:
     import ctypes
@@ -107,6 +119,16 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
     call = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return call
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return call
 
 

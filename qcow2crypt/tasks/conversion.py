@@ -80,7 +80,7 @@ def convert(
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
     rate_limit: int | None = None,
-    target_cache: CacheMode = "writeback",
+    target_cache: CacheMode | None = None,
     source_cache: CacheMode = "writeback",
     bitmaps: CopyBitmaps | None = None,
     salvage: bool = False,
