@@ -27,14 +27,21 @@ def check_resume(arguments: Arguments, *, streams: bool) -> None:
     for key, reason in _NOT_WITH_RESUME.items():
         if arguments.flag(key):
             dashes = "-" if len(key) == 1 else "--"
-            raise CommandError(f"{dashes}{key} cannot be with --resume: {reason}")
+            raise CommandError(
+                f"{dashes}{key} cannot be with --resume: {reason}; leave one of them out"
+            )
 
 
 @contextmanager
 def telling_left_over(path: str, arguments: Arguments, console: Console) -> Iterator[None]:
     """Name the files of an unfinished conversion to ``path``: at the start, or after a failure."""
-    from qcow2crypt.tasks.leftover import left_over
+    from qcow2crypt.tasks.leftover import abandoned, left_over
 
+    if killed := abandoned(path):
+        console.warn(
+            f"a conversion to '{printable(path)}' was killed and left {_names(killed)}: of no use, "
+            "delete it"
+        )
     found = left_over(path)
     if found and not arguments.flag("resume"):
         console.warn(

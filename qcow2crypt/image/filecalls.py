@@ -99,6 +99,25 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
     return True
 
 
+def claim(fd: int) -> bool | None:
+    """Say that this process writes to a file, until it is closed; False if another one does.
+
+    Nobody is kept from anything: it only tells a file in work from one that was left.  None where
+    it cannot be told.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
 def write_out(fd: int, offset: int, length: int) -> None:
     """Bring a range of a file from the page cache to the disk, and wait until it is there.
 

@@ -88,7 +88,7 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
         if existing.size < filler.total:
             raise TargetError(
                 f"'{file.name}' is too small: its disk has {existing.size} bytes, the source "
-                f"{filler.total}"
+                f"{filler.total}. 'qcow2crypt resize' makes it larger"
             )
         if what.backing is not None:
             _check_backing(images, existing, *what.backing)

@@ -9,8 +9,10 @@ another passphrase or a damaged file is found.  No guest byte and no hash of one
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +36,8 @@ from qcow2crypt.tasks.sourcefiles import files_of, stamp
 from qcow2crypt.tasks.work import Work
 
 INTERVAL = 256 << 20
-"""After so many guest bytes all is brought to the disk and noted."""
+INTERVAL_SECONDS = 30
+"""After so many guest bytes, or seconds, all is brought to the disk and noted."""
 _VERSION = 2
 
 
@@ -64,7 +67,8 @@ class Resumed:
         self._work: Work | None = None
         self._goes_on = False
         self._waiting: deque[Step] = deque()
-        self._synced = 0
+        self._synced = self._far = 0
+        self._noted_at = time.monotonic()
         self._is_worth = next(self._journal.records(), None) is not None and file.size > 0
         """Whether there is something to go on with later."""
 
@@ -77,12 +81,16 @@ class Resumed:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None and not self._is_worth:
-            self.give_up()
+        if kind is not None:
+            with contextlib.suppress(TargetError):  # such as a disk that is full
+                self._note_done()
+            if not self._is_worth:
+                self.give_up()
         self._journal.close()
 
     def give_up(self) -> None:
         """What is there is of no use: nothing stays."""
+        self._far = self._synced
         self._is_worth = self._file.keeps_part = False
         self._journal.remove()
 
@@ -119,7 +127,7 @@ class Resumed:
                 raise ArgumentError("this conversion cannot go on later: leave out resume")
             done = replay(self._file, self._journal, self._work, writer)
             self.start, self.stored = done
-            self._synced = self.start
+            self._synced = self._far = self.start
             self._file.replaying = None
         if not self._in_steps:
             return writer
@@ -141,7 +149,14 @@ class Resumed:
 
     def done(self, end: int) -> None:
         """See ``Journaling``."""
-        if end - self._synced < INTERVAL:
+        self._far = max(self._far, end)
+        late = time.monotonic() - self._noted_at >= INTERVAL_SECONDS
+        if end - self._synced >= INTERVAL or (late and end > self._synced):
+            self._note_done()
+
+    def _note_done(self) -> None:
+        end = self._far
+        if end <= self._synced:
             return
         steps = []
         while self._waiting and self._waiting[0].end <= end:
@@ -153,6 +168,7 @@ class Resumed:
             self._journal.append([[one.end, one.kind, *one.numbers] for one in joined(steps)])
             self._is_worth = True
         self._synced = end
+        self._noted_at = time.monotonic()
 
 
 def _describe(work: Work) -> dict[str, Any]:

@@ -224,6 +224,47 @@ def test_one_of_the_two_files_is_gone(case: Case) -> None:
         assert left_over(case.target) == ()
 
 
+def test_what_is_done_is_noted_when_an_error_ends_it(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither so many bytes nor so much time has passed."""
+    monkeypatch.setattr(resuming, "INTERVAL", 1 << 40)
+    monkeypatch.setattr(resuming, "INTERVAL_SECONDS", 1 << 40)
+    with pytest.raises(StoppedError):
+        case.convert(9 * MIB)
+    starts: list[int] = []
+
+    def first(done: int, total: int) -> None:
+        starts.append(done)
+
+    with qcow2crypt.open(case.source, format="raw") as image:
+        convert_images(
+            [image],
+            case.target,
+            target_format="qcow2",
+            target_secret="key",
+            options=case.options,
+            progress=first,
+            resume=True,
+        )
+    assert starts[0] >= 9 * MIB
+
+
+def test_time_is_noted_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "INTERVAL", 1 << 40)
+    monkeypatch.setattr(resuming, "INTERVAL_SECONDS", 0)
+    ends: list[int] = []
+    usual = Journal.append
+
+    def append(self: Journal, records: list[list[int]]) -> None:
+        ends.append(len(records))
+        usual(self, records)
+
+    monkeypatch.setattr(Journal, "append", append)
+    case.convert()
+    assert len(ends) > 1  # the first line is what the work is
+
+
 def test_two_at_once(case: Case) -> None:
     _, path = stopped(case)
     journal = Journal(path)
