@@ -154,10 +154,11 @@ def test_a_passphrase_that_may_be_wrong_is_told(tmp_path: Path) -> None:
     plain.write_bytes(b"a disk with text " * 8192)
     for name in ("right", "wrong"):
         (tmp_path / name).write_text(name)
-    new = ["-O", "qcow2", "-o", "encrypt.format=aes", "--target-secret-file", tmp_path / "right"]
+    new: list[str | Path] = ["-O", "qcow2", "-o"]
+    new += ["encrypt.format=aes", "--target-secret-file", tmp_path / "right"]
     assert run_program("convert", "-f", "raw", *new, plain, secret).status == 0
     for name, status in (("right", 0), ("wrong", 1)):
-        words = ["compare", "-F", "raw", "--secret-file", tmp_path / name, secret, plain]
-        done = run_program(*words)
+        secrets = ("--secret-file", tmp_path / name)
+        done = run_program("compare", "-F", "raw", *secrets, secret, plain)
         assert done.status == status
         assert ("does not look like a disk" in done.err) == (status == 1)
