@@ -101,44 +101,48 @@ def draw(rows: list[Row]) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(2, 3, figsize=(12, 7.5), constrained_layout=True)
-    for line, (what, unit) in zip(
-        panels, (("median_s", "seconds"), ("memory_mib", "MiB of memory")), strict=True
+    for line, what, unit in zip(
+        panels, ("median_s", "memory_mib"), ("seconds", "MiB of memory"), strict=True
     ):
-        for who, work in (
-            *((who, work) for who in (OURS, DEFAULT) for work in ("raw to AES", "AES to raw")),
-            (COPY, "raw to AES"),
-        ):
-            name = who if who == COPY else f"{who}, {work}"
-            mine = [row for row in rows if row["who"] == who and row["work"] == work]
-            style = {"marker": "o", "linestyle": "-" if work == "raw to AES" else "--"}
-            for panel, key, fixed in (
-                (line[0], "mib", ("cluster_size", 65536)),
-                (line[1], "cluster_size", ("mib", 256)),
-            ):
-                points = {row[key]: row[what] for row in mine if row[fixed[0]] == fixed[1]}
-                panel.plot(sorted(points), [points[x] for x in sorted(points)], label=name, **style)
-        for who, end in (("qcow2crypt", ""), ("qemu-img", " -W")):
-            points = {
-                n: at for n in (1, 2, 3, 4) if (at := threads(rows, f"{who} -m{n}{end}", what))
-            }
-            line[2].plot(list(points), list(points.values()), marker="o", label=f"{who} -mN{end}")
-        for panel in line:
-            panel.set_ylabel(unit)
-            panel.grid(visible=True, alpha=0.3)
-            panel.set_ylim(bottom=None if what == "median_s" and panel is not line[2] else 0)
-        for panel in line[:2]:
-            panel.set_xscale("log", base=2)
-            if what == "median_s":
-                panel.set_yscale("log")
+        draw_line(line, rows, what)
         for panel, label in zip(line, ("MiB, clusters of 64 KiB", "bytes", "threads"), strict=True):
-            panel.set_xlabel(label)
-        line[2].set_xticks([1, 2, 3, 4])
+            panel.set(xlabel=label, ylabel=unit)
+            panel.grid(visible=True, alpha=0.3)
     titles = ("by size (16 GiB: 2 GiB of data)", "256 MiB by cluster size", "256 MiB by threads")
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set_title(title)
     panels[0][0].legend(fontsize="x-small")
     panels[0][2].legend(fontsize="x-small")
     figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def draw_line(line: Any, rows: list[Row], what: str) -> None:  # noqa: ANN401 - axes
+    """Three panels of one figure of each row."""
+    for who, work in (
+        *((who, work) for who in (OURS, DEFAULT) for work in ("raw to AES", "AES to raw")),
+        (COPY, "raw to AES"),
+    ):
+        name = who if who == COPY else f"{who}, {work}"
+        mine = [row for row in rows if row["who"] == who and row["work"] == work]
+        style = {"marker": "o", "linestyle": "-" if work == "raw to AES" else "--"}
+        for panel, key, fixed in (
+            (line[0], "mib", ("cluster_size", 65536)),
+            (line[1], "cluster_size", ("mib", 256)),
+        ):
+            points = {row[key]: row[what] for row in mine if row[fixed[0]] == fixed[1]}
+            panel.plot(sorted(points), [points[x] for x in sorted(points)], label=name, **style)
+    for who, end in (("qcow2crypt", ""), ("qemu-img", " -W")):
+        found = {n: threads(rows, f"{who} -m{n}{end}", what) for n in (1, 2, 3, 4)}
+        points = {n: one for n, one in found.items() if one is not None}
+        line[2].plot(list(points), list(points.values()), marker="o", label=f"{who} -mN{end}")
+    line[2].set_xticks([1, 2, 3, 4])
+    line[2].set_ylim(bottom=0)
+    for panel in line[:2]:
+        panel.set_xscale("log", base=2)
+        if what == "median_s":
+            panel.set_yscale("log")
+        else:
+            panel.set_ylim(bottom=0)
 
 
 def threads(rows: list[Row], who: str, what: str) -> float | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.mounting import loop_device
 
 import qcow2crypt
 from qcow2crypt import Qcow2Options
@@ -296,6 +297,29 @@ def test_a_source_that_changes_meanwhile(case: Case) -> None:
         assert not case.target.exists()
         os.utime(case.source, (6, 6))
         convert_images([image], case.target, progress=touch, watched=False)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_device_that_is_written_to_meanwhile(changed: bool, case: Case, tmp_path: Path) -> None:
+    """It has no time of a last change, but the system counts writes."""
+    with loop_device(case.source) as device:
+        with device.open("r+b") as file:  # in the cache still when the conversion begins
+            file.write(bytes(MIB))
+
+        def write(done: int, total: int) -> None:
+            if changed and done >= 5 * MIB:
+                with device.open("r+b") as file:
+                    file.seek(3 * MIB)
+                    file.write(os.urandom(512))
+
+        with qcow2crypt.open(device, format="raw") as image:
+            if changed:
+                with pytest.raises(SourceError, match="changed while it was read"):
+                    convert_images([image], case.target, progress=write)
+                convert_images([image], case.target, progress=write, watched=False)
+            else:
+                convert_images([image], case.target, progress=write)
+    assert case.target.exists()
 
 
 def test_several_sources(source: Path, tmp_path: Path) -> None:
