@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -143,6 +144,8 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
 
 @functools.cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    if sys.platform != "linux":
+        return None
     import ctypes
 
     call = getattr(ctypes.CDLL(None), "sync_file_range", None)
