@@ -7,7 +7,6 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from qcow2crypt.errors import SourceError, TargetError
@@ -78,6 +77,8 @@ def writes_to(file: HostFile) -> tuple[int, ...] | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         status = os.fstat(file.fd)
         if stat.S_ISBLK(status.st_mode):
+            from pathlib import Path  # takes milliseconds to load
+
             with contextlib.suppress(OSError):
                 os.fsync(file.fd)
             number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
