@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from benchmarks.engines import cpu, git
 
 ROOT = Path(__file__).resolve().parents[1]
 
+ONE_PROCESS = ROOT / "benchmarks" / "one_process.py"
 PASSPHRASE = "correct horse"
 DEFAULT_MIB = 512
 CLUSTER_SIZES = (65536, 512, 4096, 2 << 20)
@@ -128,18 +128,17 @@ def run(words: list[str]) -> tuple[float, float, float]:
     """Seconds on the clock, seconds of the processor, and MiB of one process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what an installed package has, too
-    start = time.perf_counter()
-    with subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
-    ) as process:
-        assert process.stderr is not None  # noqa: S101 - for mypy
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words, stderr=said)
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ONE_PROCESS), *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, words, stderr=done.stderr)
+    wall, processor, memory = map(float, done.stdout.split())
+    return wall, processor, memory / 1024
 
 
 def version_of_qemu() -> str:

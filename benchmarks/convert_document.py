@@ -20,6 +20,8 @@ README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "conversion.svg"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 MAIN, MORE = "convert-linux-x86_64.json", "convert_more-linux-x86_64.json"
+OTHERS = tuple(f"convert-linux-x86_64{end}.json" for end in ("-4096", "-disk", "-disk-4096"))
+"""Other sizes and places, where they were measured."""
 OURS, DEFAULT, FAST, COPY = "qcow2crypt -m2", "qemu-img", "qemu-img -m16 -W", "cp"
 Row = dict[str, Any]
 
@@ -37,14 +39,14 @@ def times(peer: float | None, ours: float | None) -> str:
     return f"{peer / ours:.1f}x" if peer and ours else "-"
 
 
-def main_table(result: dict[str, Any]) -> list[str]:
-    """One line for each kind of work and size of cluster."""
+def main_table(result: dict[str, Any], name: str) -> list[str]:
+    """One line for each kind of work and size of cluster.  ``name`` is the file of the result."""
     rows = result["figures"]
     copy = seconds(rows, COPY)
     machine = f"{result['cpu']}, two threads, {result['qemu-img']}"
     lines = [
         f"{result['mib']} MiB of random data, {result['folder']}; {machine}.",
-        f"[The whole result](../benchmarks/results/{MAIN}).",
+        f"[The whole result](../benchmarks/results/{name}).",
         "",
         "| | clusters | seconds | speed of qemu-img | with `-m 16 -W` | time of cp |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -91,58 +93,76 @@ def more_table(result: dict[str, Any]) -> list[str]:
 
 
 def draw(rows: list[Row]) -> None:
-    """Three pictures beside each other: by size, by clusters, by threads."""
+    """Time above, memory below: by size, by clusters, by threads."""
     import matplotlib as mpl
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "qcow2crypt"  # the same file from the same figures
     from matplotlib import pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4), constrained_layout=True)
-    series = [
+    figure, panels = plt.subplots(2, 3, figsize=(12, 7.5), constrained_layout=True)
+    for line, what, unit in zip(
+        panels, ("median_s", "memory_mib"), ("seconds", "MiB of memory"), strict=True
+    ):
+        draw_line(line, rows, what)
+        for panel, label in zip(line, ("MiB, clusters of 64 KiB", "bytes", "threads"), strict=True):
+            panel.set(xlabel=label, ylabel=unit)
+            panel.grid(visible=True, alpha=0.3)
+    titles = ("by size (16 GiB: 2 GiB of data)", "256 MiB by cluster size", "256 MiB by threads")
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set_title(title)
+    panels[0][0].legend(fontsize="x-small")
+    panels[0][2].legend(fontsize="x-small")
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def draw_line(line: Any, rows: list[Row], what: str) -> None:  # noqa: ANN401 - axes
+    """Three panels of one figure of each row."""
+    for who, work in (
         *((who, work) for who in (OURS, DEFAULT) for work in ("raw to AES", "AES to raw")),
         (COPY, "raw to AES"),
-    ]
-    for who, work in series:
+    ):
         name = who if who == COPY else f"{who}, {work}"
         mine = [row for row in rows if row["who"] == who and row["work"] == work]
-        style = {"marker": "o", "linestyle": "-" if work == "raw to AES" else "--", "label": name}
+        style = {"marker": "o", "linestyle": "-" if work == "raw to AES" else "--"}
         for panel, key, fixed in (
-            (panels[0], "mib", ("cluster_size", 65536)),
-            (panels[1], "cluster_size", ("mib", 256)),
+            (line[0], "mib", ("cluster_size", 65536)),
+            (line[1], "cluster_size", ("mib", 256)),
         ):
-            points = {row[key]: row["median_s"] for row in mine if row[fixed[0]] == fixed[1]}
-            panel.plot(sorted(points), [points[x] for x in sorted(points)], **style)
-    threads = {
-        int(row["who"][-1]): row["median_s"]
-        for row in rows
-        if row["who"].startswith("qcow2crypt -m")
-        and row["cluster_size"] == 65536
-        and row["mib"] == 256
-        and row["work"] == "raw to AES"
-    }
-    panels[2].plot(sorted(threads), [threads[x] for x in sorted(threads)], marker="o")
-    panels[2].set_ylim(bottom=0)
-    panels[2].set_xticks(sorted(threads))
-    for panel, title, label in (
-        (panels[0], "by size (16 GiB: 2 GiB of data)", "MiB, clusters of 64 KiB"),
-        (panels[1], "256 MiB by cluster size", "bytes"),
-        (panels[2], "256 MiB raw to AES by threads", "threads"),
-    ):
-        panel.set_title(title)
-        panel.set_xlabel(label)
-        panel.set_ylabel("seconds")
-        panel.grid(visible=True, alpha=0.3)
-    for panel in panels[:2]:
+            points = {row[key]: row[what] for row in mine if row[fixed[0]] == fixed[1]}
+            panel.plot(sorted(points), [points[x] for x in sorted(points)], label=name, **style)
+    for who, end in (("qcow2crypt", ""), ("qemu-img", " -W")):
+        found = {n: threads(rows, f"{who} -m{n}{end}", what) for n in (1, 2, 3, 4)}
+        points = {n: one for n, one in found.items() if one is not None}
+        line[2].plot(list(points), list(points.values()), marker="o", label=f"{who} -mN{end}")
+    line[2].set_xticks([1, 2, 3, 4])
+    line[2].set_ylim(bottom=0)
+    for panel in line[:2]:
         panel.set_xscale("log", base=2)
-        panel.set_yscale("log")
-    panels[0].legend(fontsize="x-small")
-    figure.savefig(PICTURE, metadata={"Date": None})
+        if what == "median_s":
+            panel.set_yscale("log")
+        else:
+            panel.set_ylim(bottom=0)
+
+
+def threads(rows: list[Row], who: str, what: str) -> float | None:
+    """The latest figure of ``who`` for 256 MiB, raw to AES, in clusters of 64 KiB."""
+    found = [
+        float(row[what])
+        for row in rows
+        if (row["who"], row["mib"], row["cluster_size"]) == (who, 256, 65536)
+        and row["work"] == "raw to AES"
+    ]
+    return found[-1] if found else None
 
 
 def text(main: dict[str, Any], more: dict[str, Any]) -> str:
     """What stands between the marks."""
-    return "\n".join([*main_table(main), *more_table(more)])
+    lines = main_table(main, MAIN)
+    for name in OTHERS:
+        if (RESULTS / name).exists():
+            lines += ["", *main_table(json.loads((RESULTS / name).read_text()), name)]
+    return "\n".join([*lines, *more_table(more)])
 
 
 def main() -> None:

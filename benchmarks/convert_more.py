@@ -291,7 +291,11 @@ def growth(bench: Bench) -> Iterator[Row]:
         more = {"mib": 256, "cluster_size": cluster_size}
         yield from both_ways(bench, raw, more, 1 if cluster_size == 512 else 3)
     for threads in (1, 2, 3, 4):
-        rows = {f"qcow2crypt -m{threads}": bench.ours(raw, *bench.to_aes(), threads=threads)}
+        side_by_side = ["-m", str(threads), "-W"]
+        rows = {
+            f"qcow2crypt -m{threads}": bench.ours(raw, *bench.to_aes(), threads=threads),
+            f"qemu-img -m{threads} -W": bench.qemu(raw, *side_by_side, *bench.qemu_to_aes()),
+        }
         for row in bench.measured(rows, lambda _: bench.same_as(raw, encrypted=True), 3):
             yield {"work": "raw to AES", "mib": 256, "cluster_size": 65536, **row}
     raw.unlink()

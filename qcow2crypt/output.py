@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from qcow2crypt.errors import TargetError
-from qcow2crypt.pagecache import CacheDropper, CacheMode, is_uncached
+from qcow2crypt.pagecache import SPARED, CacheDropper, CacheMode, is_uncached
 from qcow2crypt.units import ReadBuffer
 
 _PARTS_MAX = 1024
@@ -29,16 +29,18 @@ class Output(ABC):
     after_failure: str
     """What a person must know of the target when something went wrong."""
 
-    def __init__(self, cache: CacheMode) -> None:
-        self._cache: CacheMode = cache
+    def __init__(self, cache: CacheMode | None) -> None:
+        self._cache = cache
         self._dropper: CacheDropper | None = None
         self.replaying: Callable[[ReadBuffer, int], None] | None = None
         self._fd = -1
 
     def _watch_cache(self) -> None:
         """The descriptor is open: follow what is written, if the page cache shall be left alone."""
-        if is_uncached(self._cache):
-            self._dropper = CacheDropper(self._fd)
+        if self._cache is None:
+            self._dropper = CacheDropper(self._fd, written=True, spared=SPARED)
+        elif is_uncached(self._cache):
+            self._dropper = CacheDropper(self._fd, written=True)
 
     @abstractmethod
     def identity(self) -> tuple[int, int] | None:

@@ -2,7 +2,8 @@
 
 Knows a descriptor and ranges of it.  Follows posix_fadvise(2), "POSIX_FADV_DONTNEED": bytes that
 are not on the disk yet begin their way there, those that are leave the cache.  So a range is named
-twice: when it was written, and some time later.  Where there is no such call nothing happens.
+twice: when it was written, and some time later, when it is waited for.  Without that a fast writer
+fills the cache with what is on its way.  Where there is no such call nothing happens.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import threading
 from collections import deque
 from typing import Literal, TypeAlias
+
+from qcow2crypt.image.filecalls import write_out
 
 CacheMode: TypeAlias = Literal["none", "writeback", "writethrough", "directsync", "unsafe"]
 CACHE_MODES: tuple[CacheMode, ...] = (
@@ -29,7 +32,11 @@ _ON_THE_WAY = 8
 """So many windows may be on their way to the disk."""
 
 
-def is_uncached(mode: CacheMode) -> bool:
+SPARED = 1 << 30
+"""A target of so many bytes, or less, may stay in the page cache where nobody says otherwise."""
+
+
+def is_uncached(mode: CacheMode | None) -> bool:
     """Whether a file that is used in this way shall leave the page cache alone."""
     return mode in ("none", "directsync")
 
@@ -37,8 +44,11 @@ def is_uncached(mode: CacheMode) -> bool:
 class CacheDropper:
     """Drops what was written to ``descriptor``, or read from it.  Threads may share it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, written: bool, spared: int = 0) -> None:
+        """``spared``: up to so many bytes nothing happens, and with more than that they go, too."""
         self._descriptor = descriptor
+        self._spared = spared
+        self._written = written
         self._lock = threading.Lock()
         self._first = self._end = 0
         self._touched = 0
@@ -56,16 +66,23 @@ class CacheDropper:
                 return
             window = (self._first, self._end - self._first)
             self._touched = 0
+            if self._spared > 0:
+                self._spared -= _WINDOW
+                if self._spared > 0:
+                    return
+                window = (0, self._end)  # all that was spared
             self._waiting.append(window)
-            ranges = [window]
-            if len(self._waiting) > _ON_THE_WAY:
-                ranges.append(self._waiting.popleft())
-        for first, size in ranges:
-            _drop(self._descriptor, first, size)
+            last = self._waiting.popleft() if len(self._waiting) > _ON_THE_WAY else None
+        _drop(self._descriptor, *window)
+        if last is not None:
+            if self._written:
+                write_out(self._descriptor, *last)
+            _drop(self._descriptor, *last)
 
     def finish(self) -> None:
         """Let go of all; what was written must be on the disk by now."""
-        _drop(self._descriptor, 0, 0)
+        if self._spared <= 0:
+            _drop(self._descriptor, 0, 0)
 
 
 def _drop(descriptor: int, offset: int, length: int) -> None:

@@ -21,7 +21,7 @@ from qcow2crypt.targetfile import TargetFile
 _ZEROS = bytes(1 << 20)
 
 
-def open_target(target: str | os.PathLike[str], *, cache: CacheMode = "writeback") -> Output:
+def open_target(target: str | os.PathLike[str], *, cache: CacheMode | None = None) -> Output:
     """The target of that name: a block device that exists, or a file that is to appear.
 
     Raises TargetError, ImageLockedError.
@@ -44,7 +44,7 @@ class TargetDevice(Output):
 
     after_failure = "The device holds a part of the new image, and no longer what it held before"
 
-    def __init__(self, target: str | os.PathLike[str], *, cache: CacheMode = "writeback") -> None:
+    def __init__(self, target: str | os.PathLike[str], *, cache: CacheMode | None = None) -> None:
         super().__init__(cache)
         self.name = os.fsdecode(target)
         try:

@@ -18,7 +18,7 @@ import threading
 from qcow2crypt.errors import ArgumentError, TargetError
 from qcow2crypt.filecopy import copy_file
 from qcow2crypt.image import locks
-from qcow2crypt.image.filecalls import kind, sync_data
+from qcow2crypt.image.filecalls import claim, kind, sync_data
 from qcow2crypt.output import Output
 from qcow2crypt.pagecache import CacheMode
 
@@ -28,13 +28,19 @@ _NAME_BYTES_MAX = 200
 _ZEROS_AT_ONCE = 1 << 20
 
 
+def short_name(base: str) -> str:
+    """So much of a file name that more can be added to it: file systems have a limit on bytes."""
+    # Half a character at the cut does no harm.
+    return os.fsdecode(os.fsencode(base)[:_NAME_BYTES_MAX])
+
+
 class TargetFile(Output):
     """A file in the making.  A context manager: leaving it without ``commit`` removes it.
 
     The name of the unfinished file is ``.TARGET.XXXXXXXX.qcow2crypt-part`` in the same folder;
     only a process that is killed outright leaves one behind, and it is safe to delete.
     ``cache`` is how QEMU says it: ``unsafe`` syncs nothing, ``none`` and ``directsync`` leave no
-    bytes in the page cache.
+    bytes in the page cache; None does so with a large file only.
     With ``kept`` the unfinished file is ``.TARGET.resume.qcow2crypt-part``, one that is there is
     gone on with, and it stays while ``keeps_part`` is true.
     A symbolic link is followed: the file it points to is replaced, the link stays.
@@ -47,7 +53,7 @@ class TargetFile(Output):
         self,
         target: str | os.PathLike[str],
         *,
-        cache: CacheMode = "writeback",
+        cache: CacheMode | None = None,
         kept: bool = False,
     ) -> None:
         super().__init__(cache)
@@ -67,16 +73,15 @@ class TargetFile(Output):
         except ValueError as error:  # a NUL character, or one that file names cannot have
             raise TargetError(f"cannot write {name!r}: {error}") from error
         folder, base = os.path.split(self._path)
-        # A limit on bytes, as file systems have; half a character at the cut does no harm.
-        short = os.fsdecode(os.fsencode(base)[:_NAME_BYTES_MAX])
         unique = KEPT if kept else os.urandom(4).hex()
-        part = os.path.join(folder, f".{short}.{unique}{PART_SUFFIX}")
+        part = os.path.join(folder, f".{short_name(base)}.{unique}{PART_SUFFIX}")
         flags = os.O_RDWR | os.O_CREAT | (getattr(os, "O_NOFOLLOW", 0) if kept else os.O_EXCL)
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             # Never open to more people than the target is, not even for a moment.
             self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
             self._part = part
+            claim(self._fd)
             if kept:
                 self._check_ours(part)
             self._watch_cache()

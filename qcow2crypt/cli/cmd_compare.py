@@ -25,7 +25,7 @@ from qcow2crypt.cli.options import (
 )
 from qcow2crypt.cli.passphrases import check_streams
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
-from qcow2crypt.cli.sources import open_source
+from qcow2crypt.cli.sources import look_at_source, open_source
 from qcow2crypt.cli.terminal import Console
 from qcow2crypt.errors import ComparisonError
 from qcow2crypt.units import SECTOR_SIZE, align_down
@@ -94,6 +94,9 @@ def run(arguments: Arguments, console: Console) -> int:
         except ComparisonError as error:
             with exit_status(_DAMAGED_TABLES if error.in_tables else _CANNOT_READ):
                 raise
+        if found.first_difference is not None:
+            for image in (first, second):
+                look_at_source(image, console)
     if not console.quiet:
         for line in _lines(found):
             console.out(line)

@@ -45,7 +45,7 @@ from qcow2crypt.cli.passphrases import (
     given_passphrase,
 )
 from qcow2crypt.cli.progress import PROGRESS_OPTIONS, progress, progress_mode
-from qcow2crypt.cli.resume import RESUME, check_resume, convert_resumed, telling_left_over
+from qcow2crypt.cli.resume import RESUME, check_resume, telling_left_over
 from qcow2crypt.cli.sizes import parse_size
 from qcow2crypt.cli.sources import look_at_source
 from qcow2crypt.cli.targets import (
@@ -196,28 +196,24 @@ def run(arguments: Arguments, console: Console) -> int:
             telling_left_over(target.path, arguments, console),
             progress(mode, "convert") as report,
         ):
-            if arguments.flag("resume"):
-                convert_resumed(images, target, report, sparse_size, manner)
-                result = None
-            else:
-                result = convert_images(
-                    images,
-                    target.path,
-                    target_format=target.format,
-                    target_secret=target.secret,
-                    options=target.options,
-                    sparse_size=sparse_size,
-                    progress=report,
-                    compress=arguments.flag("c"),
-                    backing_secret=backing,
-                    existing=existing,
-                    manner=manner,
-                    watched=not arguments.flag("force-share"),
-                    bitmaps=bitmaps_wanted(arguments),
-                    salvage=arguments.flag("salvage"),
-                )
-        if result is not None:
-            tell_what_is_missing(result, console)
+            result = convert_images(
+                images,
+                target.path,
+                target_format=target.format,
+                target_secret=target.secret,
+                options=target.options,
+                sparse_size=sparse_size,
+                progress=report,
+                compress=arguments.flag("c"),
+                backing_secret=backing,
+                existing=existing,
+                manner=manner,
+                watched=not arguments.flag("force-share"),
+                bitmaps=bitmaps_wanted(arguments),
+                salvage=arguments.flag("salvage"),
+                resume=arguments.flag("resume"),
+            )
+        tell_what_is_missing(result, console)
         if arguments.flag("verify"):
             _verify(images, target, arguments, console, manner.threads)
     return 0

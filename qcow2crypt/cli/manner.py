@@ -31,7 +31,7 @@ def read_manner(arguments: Arguments) -> Manner:
         threads=numbers[-1] if numbers else None,
         rate_limit=rates[-1] if rates else None,
         target_cache=_mode(arguments, "t"),
-        source_cache=_mode(arguments, "T"),
+        source_cache=_mode(arguments, "T") or "writeback",
     )
 
 
@@ -40,10 +40,11 @@ def check_cache(arguments: Arguments, key: str) -> None:
     _mode(arguments, key)
 
 
-def _mode(arguments: Arguments, key: str) -> CacheMode:
+def _mode(arguments: Arguments, key: str) -> CacheMode | None:
     values = arguments.all(key)
     for value in values:
         if value not in _MODES:
             raise CommandError(f"-{key} is one of {', '.join(_MODES)}")
-    mode = values[-1] if values else "writeback"
-    return cast("CacheMode", "none" if mode == "off" else mode)
+    if not values:
+        return None
+    return cast("CacheMode", "none" if values[-1] == "off" else values[-1])

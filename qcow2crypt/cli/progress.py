@@ -52,12 +52,15 @@ class JsonLines:
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
+        self._before: int | None = None
 
     def show(self, done: int, total: int | None, elapsed: float) -> None:
         """See _Display."""
         import json
 
-        rate = done / elapsed if elapsed > 0 else None
+        if self._before is None:
+            self._before = done  # an earlier conversion, which this one goes on with, did so much
+        rate = (done - self._before) / elapsed if elapsed > 0 else None
         eta = (total - done) / rate if rate and total is not None else None
         report = {
             "phase": self._phase,
@@ -96,28 +99,48 @@ class Bar:
             BarColumn,
             DownloadColumn,
             Progress,
+            ProgressColumn,
+            Task,
             TaskProgressColumn,
             TextColumn,
+            TimeElapsedColumn,
             TimeRemainingColumn,
-            TransferSpeedColumn,
         )
+        from rich.text import Text
+
+        class Speed(ProgressColumn):
+            """Bytes a second, in the units of the size beside it."""
+
+            def render(self, task: Task) -> Text:
+                speed = task.finished_speed or task.speed
+                return Text("" if speed is None else f"{format_size(int(speed))}/s")
+
+        class TimeLeft(TimeRemainingColumn):
+            """The time left, or the time that it took so far while nobody knows the end."""
+
+            def render(self, task: Task) -> Text:
+                return TimeElapsedColumn().render(task) if not task.total else super().render(task)
 
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
+            Speed(),
+            TimeLeft(),
             console=Console(stderr=True),
             transient=True,
         )
         self._task = self._bar.add_task(phase, total=None)
+        self._is_new = True
         self._bar.start()
 
     def show(self, done: int, total: int | None, elapsed: float) -> None:
         """See _Display."""
         del elapsed
+        if self._is_new:  # what was done before has no speed
+            self._bar.reset(self._task, completed=done, total=total)
+            self._is_new = False
         self._bar.update(self._task, completed=done, total=total)
 
     def close(self) -> None:

@@ -38,6 +38,9 @@ def first_missing(image: Image) -> Missing | None:
     cut = {depth: layer for depth, layer in enumerate(layers) if _is_cut(layer)}
     if not cut:
         return None
+    for found in cut.values():
+        if isinstance(found, Qcow2Image) and _has_no_tables(found):
+            return Missing(found.name, found.host_file.size, GuestOffset(0))
     for extent in image.extents():
         layer, host = cut.get(extent.depth), extent.host_offset
         if not isinstance(layer, Qcow2Image) or host is None or extent.reads_as_zero:
@@ -48,6 +51,12 @@ def first_missing(image: Image) -> Missing | None:
             at = GuestOffset(extent.guest_offset + max(inside, 0))
             return Missing(layer.name, size, at)
     return None
+
+
+def _has_no_tables(layer: Qcow2Image) -> bool:
+    """Whether the table of all tables lies behind the end: then nothing is known of the disk."""
+    header = layer.structure.header
+    return header.l1_size > 0 and header.l1_table_offset >= layer.host_file.size
 
 
 def _is_cut(layer: Image) -> bool:

@@ -9,6 +9,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -131,6 +132,37 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
     return True
 
 
+def claim(fd: int) -> bool | None:
+    """Say that this process writes to a file, until it is closed; False if another one does.
+
+    Nobody is kept from anything: it only tells a file in work from one that was left.  None where
+    it cannot be told.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def write_out(fd: int, offset: int, length: int) -> None:
+    """Bring a range of a file from the page cache to the disk, and wait until it is there.
+
+    This is sync_file_range(2), which Python does not offer; no barrier, since the disk may hold
+    it in a cache of its own.  Does nothing where there is no such call, or for what is no file.
+    """
+    call = _sync_file_range()
+    if call is not None:
+        wait_before_write_wait_after = 0x01 | 0x02 | 0x04  # linux/fs.h
+        call(fd, offset, length, wait_before_write_wait_after)
+
+
 @functools.cache
 def _fallocate() -> Callable[[int, int, int, int], int] | None:
     import ctypes
@@ -139,6 +171,18 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
     call = getattr(library, "fallocate64", None) or getattr(library, "fallocate", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    return call
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return call
 
 

@@ -181,7 +181,7 @@ class HostFile:
     def leave_cache(self) -> None:
         """From now on what is read leaves the page cache of the operating system."""
         if self._descriptor is not None and self._dropper is None:
-            self._dropper = CacheDropper(self._descriptor.number)
+            self._dropper = CacheDropper(self._descriptor.number, written=False)
 
     def identity(self) -> tuple[int, int] | None:
         """Device and inode: the same file, whatever its name.  None when there is none below."""

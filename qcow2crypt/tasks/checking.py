@@ -16,11 +16,14 @@ from qcow2crypt.image.hostfile import HostFile, Source
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow2.check.findings import Finding, Report, silent
 from qcow2crypt.image.qcow2.check.inspection import Inspection, inspect, read_damaged_structure
+from qcow2crypt.image.qcow2.check.order import InOrder
 from qcow2crypt.image.qcow2.check.rebuild import Repair, RepairKind
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, INCOMPAT_KNOWN
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.qcow2.wrong_iv import suspects
+from qcow2crypt.tasks.pipeline import checked_threads
+from qcow2crypt.tasks.readahead import READERS, reading_ahead
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, HostOffset, guest_sector, host_sector
 
 FINDINGS_KEPT = 1000
@@ -89,12 +92,15 @@ def check(
     format: str | None = None,  # noqa: A002 - the word of qemu-img
     force_share: bool = False,
     report: Callable[[Finding], None] = silent,
+    threads: int = READERS,
 ) -> CheckResult:
     """Check an image, and repair "leaks" or "all" of what is wrong with it.
 
     A path, or a binary file object that can seek (and write, for a repair).  Needs no
-    passphrase.  ``report`` is given every finding as it comes.  ``force_share`` checks an image
-    that another program writes to; what is found may then be the other's unfinished work.
+    passphrase.  ``report`` is given every finding as it comes, by one thread at a time, but not
+    always by the caller's.  ``force_share`` checks an image that another program writes to; what is
+    found may then be the other's unfinished work.  ``threads`` (1 to 16) read tables while others
+    are judged, where the disk lets them wait; what is found is the same.
 
     A repair that is cut short, by a crash too, leaves the image no worse than it was.  The dirty
     and corrupt bits are cleared when nothing is wrong any more.
@@ -105,6 +111,7 @@ def check(
     """
     if repair not in (None, "leaks", "all"):
         raise ArgumentError(f"repair is 'leaks', 'all' or None, not {repair!r}")
+    in_order = reading_ahead(checked_threads(threads))
     file = HostFile(source, writable=repair is not None)
     try:
         if not can_check(file, format):
@@ -112,8 +119,8 @@ def check(
         file.lock(writing=file.writable, force_share=force_share)
         structure = _structure(file)
         if repair is None:
-            return _result(file, structure, report)
-        return _repaired(file, structure, repair, report)
+            return _result(file, structure, report, in_order)
+        return _repaired(file, structure, repair, report, in_order)
     finally:
         file.close()
 
@@ -159,9 +166,9 @@ class _Keeper:
         self._report(finding)
 
 
-def _result(file: HostFile, structure: Structure, report: Report) -> CheckResult:
+def _result(file: HostFile, structure: Structure, report: Report, in_order: InOrder) -> CheckResult:
     keeper = _Keeper(report)
-    found = inspect(file, structure, keeper)
+    found = inspect(file, structure, keeper, in_order)
     return _numbers(file, structure, found, keeper)
 
 
@@ -192,16 +199,16 @@ def _numbers(
 
 
 def _repaired(
-    file: HostFile, structure: Structure, kind: RepairKind, report: Report
+    file: HostFile, structure: Structure, kind: RepairKind, report: Report, in_order: InOrder
 ) -> CheckResult:
     keeper = _Keeper(report)
-    done = Repair(file, structure, kind, keeper)
+    done = Repair(file, structure, kind, keeper, in_order)
     if done.fatal is not None:
         failed = _numbers(file, structure, done.found, keeper)
         return replace(failed, failure=done.fatal)
     # What is left is looked at afresh; what was repaired is told no more.
     fixed = done.leaks_fixed or done.corruptions_fixed
-    left = _result(file, _structure(file), report if fixed else silent)
+    left = _result(file, _structure(file), report if fixed else silent, in_order)
     return replace(
         left,
         leaks_fixed=done.leaks_fixed,

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from qcow2crypt.errors import ArgumentError, ComparisonError, MappingError, Qcow2CryptError
+from qcow2crypt.errors import ComparisonError, MappingError, Qcow2CryptError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
 from qcow2crypt.image.qcow1.reader import Qcow1Image
 from qcow2crypt.image.qcow2.reader import Qcow2Image
-from qcow2crypt.tasks.pipeline import THREADS_MAX, Turn, default_threads, in_turn
+from qcow2crypt.tasks.pipeline import Turn, checked_threads, in_turn
 from qcow2crypt.units import GuestOffset, align_up
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -82,8 +82,7 @@ def compare(
     is the same.  Raises ComparisonError, which names the image that cannot be read, and where;
     ArgumentError.
     """
-    if threads is not None and not 1 <= threads <= THREADS_MAX:
-        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {threads}")
+    threads = checked_threads(threads)
     sizes = (first.size, second.size)
     if strict and sizes[0] != sizes[1]:
         return Comparison(sizes, strict=True)
@@ -98,7 +97,7 @@ def compare(
     tell(0)
     pieces = _pieces(first, second, strict=strict)
     try:
-        in_turn(_gathered(pieces), lambda: _Comparer(found).do, tell, threads or default_threads())
+        in_turn(_gathered(pieces), lambda: _Comparer(found).do, tell, threads)
     except _FoundError as error:
         return error.found
     tell(max(sizes))

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeGuard
 
-from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
+from qcow2crypt.errors import ArgumentError, SourceError, UnsupportedFeatureError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import Source
@@ -26,11 +26,12 @@ from qcow2crypt.pagecache import CacheMode, is_uncached
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetdevice import open_target
 from qcow2crypt.targetfile import TargetFile
-from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions, disk_writer
+from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.salvaging import Loss, Salvager
 from qcow2crypt.tasks.sourcefiles import Watch, leave_cache, refuse_sources
+from qcow2crypt.tasks.work import Work
 from qcow2crypt.units import SECTOR_SIZE
 from qcow2crypt.zeros import DEFAULT_SPARSE_SIZE
 
@@ -79,7 +80,7 @@ def convert(
     wrong_iv: WrongIv | None = None,
     threads: int | None = None,
     rate_limit: int | None = None,
-    target_cache: CacheMode = "writeback",
+    target_cache: CacheMode | None = None,
     source_cache: CacheMode = "writeback",
     bitmaps: CopyBitmaps | None = None,
     salvage: bool = False,
@@ -165,11 +166,17 @@ def convert_images(
     watched: bool = True,
     bitmaps: CopyBitmaps | None = None,
     salvage: bool = False,
+    resume: bool = False,
 ) -> ConvertResult:
     """As ``convert``, from images that are open: several become one disk, one after the other.
 
     ``backing_secret`` gives passphrases for backing files of the target.  With ``existing`` the
     target is there and keeps what it is.  ``watched``: a source that changes meanwhile is an error.
+
+    With ``resume`` what an earlier call for the same target left is gone on with, and after an
+    error the unfinished file and the journal stay, see ``left_over``.  The result is that of an
+    uninterrupted conversion, byte for byte.  What cannot be gone on with is an ArgumentError;
+    SourceError and TargetError say that what is left does not belong to this conversion.
     """
     if sparse_size < 0 or sparse_size % SECTOR_SIZE:
         raise ArgumentError(f"the sparse size is a multiple of 512, not {sparse_size}")
@@ -187,7 +194,7 @@ def convert_images(
     salvager = Salvager() if salvage else None
     filler = Filler(sparse_size, progress, size, manner, salvager)
     with ExitStack() as stack:
-        file = stack.enter_context(open_target(target, cache=manner.target_cache))
+        file = _open_target(target, options, filler, stack, resume=resume)
         refuse_sources(images, file)
         if existing is not None and _is_replaced(file, target_format):
             from qcow2crypt.tasks.refilling import refill
@@ -201,18 +208,8 @@ def convert_images(
                 version = options.version if isinstance(options, Qcow2Options) else 3
                 copied.check_target(target_format, version, size)
             backing = _backing(images, target, options, backing_secret, stack)
-            writer = disk_writer(
-                file,
-                size,
-                target_format,
-                options,
-                secret=target_secret,
-                engine=engine,
-                backing=backing,
-                compress=compress,
-                keep_zeros=not sparse_size,
-                bitmaps=copied.bitmaps if copied else (),
-            )
+            work = Work(images, target_format, options, sparse_size, compress, copied, backing)
+            writer = filler.begin(file, size, work, secret=target_secret, engine=engine)
             refuse_sources(images, *file.companions)
             if backing is None or not isinstance(options, Qcow2Options):
                 filler.copy_all(images, writer)
@@ -220,11 +217,34 @@ def convert_images(
                 filler.copy_changes(images[0], writer, backing, options.cluster_size)
             writer.finish()
         if watched:
-            watch.check()
+            _check(watch, filler)
         file.commit()
+        filler.finish()
     skipped = copied.skipped if copied is not None else ()
     losses = salvager.losses() if salvager is not None else ()
     return ConvertResult(size, filler.stored, skipped, losses)
+
+
+def _open_target(
+    target: Target, options: TargetOptions, filler: Filler, stack: ExitStack, *, resume: bool
+) -> Output:
+    """The target until ``stack`` is left; with ``resume`` its journal goes to ``filler``."""
+    if not resume:
+        return stack.enter_context(open_target(target, cache=filler.manner.target_cache))
+    from qcow2crypt.tasks.resuming import Resumed, kept_target
+
+    kept = stack.enter_context(kept_target(target, options, filler.manner))
+    filler.journal = stack.enter_context(Resumed(kept))
+    return kept
+
+
+def _check(watch: Watch, filler: Filler) -> None:
+    try:
+        watch.check()
+    except SourceError:
+        if filler.journal is not None:
+            filler.journal.give_up()  # what is there is from before and from after
+        raise
 
 
 def _is_replaced(file: Output, target_format: TargetFormat) -> TypeGuard[TargetFile]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.chain import open_files
@@ -21,6 +21,7 @@ from qcow2crypt.units import SECTOR_SIZE, GuestOffset, ReadBuffer, align_up
 if TYPE_CHECKING:
     from qcow2crypt.image.qcow2.bitmaps import StoredBitmap
     from qcow2crypt.image.qcow2.fresh.writer import Backing, Qcow2Writer
+    from qcow2crypt.image.raw import RawWriter
 
 Target: TypeAlias = "str | os.PathLike[str]"
 TargetFormat: TypeAlias = Literal["raw", "qcow2"]
@@ -47,6 +48,16 @@ class NewDiskWriter(DiskWriter, Protocol):
 
     def grow(self, size: int) -> None:
         """The disk has at least ``size`` bytes.  Called in turn, before what lies behind."""
+
+
+AnyWriter = TypeVar("AnyWriter", bound=NewDiskWriter)
+
+
+class Follow(Protocol):
+    """Takes the writer of the file itself, before anything is written; gives what stands for it."""
+
+    def __call__(self, writer: AnyWriter) -> AnyWriter:
+        """What is written to the new image goes through that."""
 
 
 @runtime_checkable
@@ -128,12 +139,13 @@ def disk_writer(
     compress: bool = False,
     keep_zeros: bool = False,
     bitmaps: Sequence[StoredBitmap] = (),
+    follow: Follow | None = None,
 ) -> NewDiskWriter:
     """The writer for a new image in ``file``.
 
     ``backing`` is the disk of the backing file that the options name: it is needed when data is
     to be written.  ``compress`` stores compressed clusters; those of zeros too if ``keep_zeros``.
-    ``bitmaps`` of a disk of this size are copied to a qcow2 image.
+    ``bitmaps`` of a disk of this size are copied to a qcow2 image.  ``follow`` is given the writer.
     Raises ArgumentError, SecretError, TargetError.
     """
     qcow2 = options if isinstance(options, Qcow2Options) else None
@@ -144,15 +156,10 @@ def disk_writer(
             "ask for it with Qcow2Options(encryption='aes') and target format qcow2"
         )
     if target_format == "raw":
-        if qcow2 is not None:
-            raise ArgumentError("qcow2 options were given, but the target format is raw")
         if compress:
             raise ArgumentError("a raw image cannot hold compressed clusters")
-        if isinstance(options, RawOptions) and options.preallocation != "off":
-            file.preallocate(0, align_up(size, SECTOR_SIZE), full=options.preallocation == "full")
-        from qcow2crypt.image.raw import RawWriter
-
-        return RawWriter(file, size)
+        raw = _raw_writer(file, size, options)
+        return raw if follow is None else follow(raw)
     if target_format != "qcow2":
         raise ArgumentError(f"target format {target_format!r} is not one of raw, qcow2")
     if isinstance(options, RawOptions):
@@ -161,11 +168,23 @@ def disk_writer(
     if compress:
         _check_compression(options)
     writer = _qcow2_writer(file, size, options, backing, bitmaps, secret=secret, engine=engine)
+    if follow is not None:
+        writer = follow(writer)
     if compress:
         from qcow2crypt.image.qcow2.fresh.compressing import NewCompressingWriter
 
         return NewCompressingWriter(writer, options, keep_zeros=keep_zeros, backing=backing)
     return writer
+
+
+def _raw_writer(file: Output, size: int, options: TargetOptions) -> RawWriter:
+    from qcow2crypt.image.raw import RawWriter
+
+    if isinstance(options, Qcow2Options):
+        raise ArgumentError("qcow2 options were given, but the target format is raw")
+    if options is not None and options.preallocation != "off":
+        file.preallocate(0, align_up(size, SECTOR_SIZE), full=options.preallocation == "full")
+    return RawWriter(file, size)
 
 
 def _qcow2_writer(

@@ -9,30 +9,22 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.extents import Stretch, as_stretches
-from qcow2crypt.image.placed import Run
+from qcow2crypt.output import Output
+from qcow2crypt.secret import Secret
 from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered
-from qcow2crypt.tasks.creation import DiskWriter
+from qcow2crypt.tasks.creation import DiskWriter, disk_writer
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
 from qcow2crypt.tasks.salvaging import Salvager
 from qcow2crypt.tasks.storing import Storer
+from qcow2crypt.tasks.work import Journaling, Work
 from qcow2crypt.units import GuestOffset
 
 Progress: TypeAlias = Callable[[int, int], None]
-
-
-class Journaling(Protocol):
-    """Who writes down what was stored."""
-
-    def note(self, end: int, runs: Sequence[Run]) -> None:
-        """These runs are going to be stored; they and zeros are all before ``end``.  In turn."""
-
-    def done(self, end: int) -> None:
-        """All before ``end`` is stored."""
 
 
 class Filler:
@@ -59,6 +51,37 @@ class Filler:
         self.journal: Journaling | None = None
         self.stored = 0
 
+    @property
+    def start(self) -> int:
+        """All before this guest offset was stored earlier."""
+        return 0 if self.journal is None else self.journal.start
+
+    def begin(
+        self, file: Output, size: int, work: Work, *, secret: Secret, engine: str | None
+    ) -> DiskWriter:
+        """The writer of a new image of ``size`` guest bytes: all is known of what will be done."""
+        if self.journal is not None:
+            self.journal.begin(work)
+        return disk_writer(
+            file,
+            size,
+            work.target_format,
+            work.options,
+            secret=secret,
+            engine=engine,
+            backing=work.backing,
+            compress=work.compress,
+            keep_zeros=not work.sparse_size,
+            bitmaps=work.bitmaps.bitmaps if work.bitmaps is not None else (),
+            follow=self.journal,
+        )
+
+    def finish(self) -> None:
+        """The new image is where it shall be."""
+        if self.journal is not None:
+            self.stored += self.journal.stored
+            self.journal.finish()
+
     def note_stored(self, count: int) -> None:
         """So many guest bytes are going to be stored: in turn; waits if there is a limit."""
         if self._limit is not None:
@@ -76,9 +99,9 @@ class Filler:
             give_up=None if self._limit is None else self._limit.give_up,
         )
 
-    def copy_all(self, images: Sequence[Image], writer: DiskWriter, start: int = 0) -> None:
-        """Copy several images, one behind the other; what is before ``start`` is done already."""
-        end = 0
+    def copy_all(self, images: Sequence[Image], writer: DiskWriter) -> None:
+        """Copy several images, one behind the other."""
+        end, start = 0, self.start
         for image in images:
             if start < end + image.size or not start:
                 self.copy(image, writer, max(0, start - end), to=end)
@@ -90,8 +113,8 @@ class Filler:
         Where ``image`` itself has that backing file, only what its own layer holds is looked at.
         """
         shared = _is_same(image.backing, backing)
-        self.tell(0)
-        for extent in self._extents(image, own=shared):
+        self.tell(self.start)
+        for extent in self._extents(image, self.start, own=shared):
             start, end = extent.guest_offset, extent.guest_offset + extent.length
             if not (shared and extent.kind is ExtentKind.UNALLOCATED):
                 for offset in range(start, end, PIECE):
@@ -100,6 +123,7 @@ class Filler:
                     old = backing.pread(length, offset).ljust(length, b"\0")
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
+                    self.tell(offset + length)
             self.tell(end)
 
     def copy_differences(self, image: Image, writer: DiskWriter, disk: Image, unit: int) -> None:
@@ -124,6 +148,7 @@ class Filler:
                     new, old = self._read(image, length, offset), disk.pread(length, offset)
                     if new != old:
                         self._store_changes(writer, offset, Changes(new, old, offset, unit))
+                    self.tell(offset + length)
             self.tell(end)
 
     def _store_changes(self, writer: DiskWriter, start: int, changes: Changes) -> None:

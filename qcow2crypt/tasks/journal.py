@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qcow2crypt.errors import TargetError
+from qcow2crypt.image.filecalls import claim
 
 
 class Journal:
@@ -31,7 +32,8 @@ class Journal:
         except OSError as error:
             raise TargetError(f"cannot open the journal '{path}': {error.strerror}") from error
         try:
-            _lock(self._file.fileno(), path)
+            if claim(self._file.fileno()) is False:
+                raise TargetError(f"another conversion uses the journal '{path}'")
             self.about: Any = next(self._lines(), None)
         except BaseException:
             self._file.close()
@@ -101,16 +103,3 @@ def _parse(line: bytes) -> Any:  # noqa: ANN401
     if not space or check != b"%08x\n" % zlib.crc32(text):
         return None
     return json.loads(text)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TargetError(f"another conversion uses the journal '{path}'") from None
-    except OSError:
-        pass  # a file system without locks

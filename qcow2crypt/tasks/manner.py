@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.pagecache import CACHE_MODES, CacheMode
-from qcow2crypt.tasks.pipeline import THREADS_MAX, default_threads
+from qcow2crypt.tasks.pipeline import checked_threads
 from qcow2crypt.tasks.ratelimit import RateLimit
 
 __all__ = ["USUAL", "CacheMode", "Manner"]
@@ -20,7 +20,8 @@ class Manner:
                       up to four
     ``rate_limit``    so many guest bytes a second are stored at most; None or 0: no limit
     ``target_cache``  ``unsafe``: the target is not synced before it takes its name; ``none`` and
-                      ``directsync``: it leaves the page cache; the other words: neither
+                      ``directsync``: it leaves the page cache; None: it does that if it is large;
+                      the other words: neither
     ``source_cache``  ``none`` and ``directsync``: what was read leaves the page cache
 
     Raises ArgumentError.
@@ -28,21 +29,20 @@ class Manner:
 
     threads: int | None = None
     rate_limit: int | None = None
-    target_cache: CacheMode = "writeback"
+    target_cache: CacheMode | None = None
     source_cache: CacheMode = "writeback"
 
     def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= THREADS_MAX:
-            raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {self.threads}")
+        checked_threads(self.threads)
         if self.rate_limit is not None and self.rate_limit < 0:
             raise ArgumentError(f"a rate is 0 or more bytes a second, not {self.rate_limit}")
         for mode in (self.target_cache, self.source_cache):
-            if mode not in CACHE_MODES:
+            if mode is not None and mode not in CACHE_MODES:
                 raise ArgumentError(f"a cache mode is one of {', '.join(CACHE_MODES)}, not {mode}")
 
     def workers(self) -> int:
         """How many threads there are."""
-        return self.threads or default_threads()
+        return checked_threads(self.threads)
 
     def limit(self) -> RateLimit | None:
         """A new limit of the rate, or None."""

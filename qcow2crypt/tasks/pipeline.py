@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeAlias, TypeVar
 
+from qcow2crypt.errors import ArgumentError
+
 Job = TypeVar("Job")
 Turn: TypeAlias = "AbstractContextManager[None]"
 Worker: TypeAlias = "Callable[[Job, Turn], int]"
@@ -34,6 +36,13 @@ def default_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), _THREADS_USEFUL)
     return min(os.cpu_count() or 1, _THREADS_USEFUL)
+
+
+def checked_threads(wanted: int | None) -> int:
+    """So many threads as are wanted, or as are of use.  Raises ArgumentError."""
+    if wanted is not None and not 1 <= wanted <= THREADS_MAX:
+        raise ArgumentError(f"the number of threads is 1 to {THREADS_MAX}, not {wanted}")
+    return wanted or default_threads()
 
 
 def in_turn(

@@ -32,9 +32,10 @@ from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.bitmapcopy import BitmapsToCopy
-from qcow2crypt.tasks.creation import DiskWriter, TargetFormat, disk_writer
+from qcow2crypt.tasks.creation import DiskWriter, TargetFormat
 from qcow2crypt.tasks.filling import Filler
 from qcow2crypt.tasks.sourcefiles import files_of, refuse_sources
+from qcow2crypt.tasks.work import Work
 from qcow2crypt.units import GuestOffset, ReadBuffer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def refill(filler: Filler, images: Sequence[Image], file: TargetFile, what: Exis
         if existing.size < filler.total:
             raise TargetError(
                 f"'{file.name}' is too small: its disk has {existing.size} bytes, the source "
-                f"{filler.total}"
+                f"{filler.total}. 'qcow2crypt resize' makes it larger"
             )
         if what.backing is not None:
             _check_backing(images, existing, *what.backing)
@@ -207,20 +208,19 @@ def _write_anew(job: _Job, options: Qcow2Options | None, secret: Secret) -> None
     filler, file, existing = job.filler, job.file, job.existing
     size = filler.total
     filler.total = existing.size
-    writer = disk_writer(
-        file,
-        existing.size,
+    work = Work(
+        job.images,
         "raw" if options is None else "qcow2",
         options,
-        secret=secret,
-        engine=job.what.engine,
-        compress=job.what.compress,
-        keep_zeros=not filler.sparse_size,
-        bitmaps=job.what.bitmaps.bitmaps if job.what.bitmaps is not None else (),
+        filler.sparse_size,
+        job.what.compress,
+        job.what.bitmaps,
+        rest=existing,
     )
+    writer = filler.begin(file, existing.size, work, secret=secret, engine=job.what.engine)
     filler.copy_all(job.images, writer)
     filler.salvager = None  # the target itself must be sound
-    filler.copy(existing, writer, size)
+    filler.copy(existing, writer, max(size, filler.start))
     writer.finish()
     if isinstance(existing, RawImage) and size < existing.size:
         # Its last part sector was not written: as with qemu-img, it stays a part of one.
@@ -232,6 +232,12 @@ def _change_copy(job: _Job, existing: Qcow2Image, secret: Secret) -> None:
     from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 
     filler, file, what = job.filler, job.file, job.what
+    if filler.journal is not None:
+        raise ArgumentError(
+            f"'{file.name}' has a backing file, a data file, snapshots or bitmaps: a copy of it is "
+            "changed in place, and that cannot be gone on with after a kill. Leave out --resume "
+            "(resume), or convert to a new image"
+        )
     companion = None
     if existing.data_file is not existing.host_file:
         companion = file.with_companion(existing.data_file.name)

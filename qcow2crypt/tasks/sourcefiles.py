@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import stat
@@ -64,16 +65,38 @@ def stamp(file: HostFile) -> Stamp:
     return (file.name, status.st_dev, status.st_ino, status.st_size, changed)
 
 
+def writes_to(file: HostFile) -> tuple[int, ...] | None:
+    """How much was written to a block device since the system started, by anyone.
+
+    None for other files, and where the system does not tell.  What stands in its cache is brought
+    to the device first, so that what was written earlier is not counted later.  Source: Linux,
+    Documentation/block/stat.rst: sectors written and discarded (the writes also count syncs).
+    """
+    if file.fd is None:
+        return None
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = os.fstat(file.fd)
+        if stat.S_ISBLK(status.st_mode):
+            from pathlib import Path  # takes milliseconds to load
+
+            with contextlib.suppress(OSError):
+                os.fsync(file.fd)
+            number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+            words = Path(f"/sys/dev/block/{number}/stat").read_text(encoding="ascii").split()
+            return tuple(int(word) for word in (words[6], *words[13:14]))
+    return None
+
+
 class Watch:
     """Notices that a file under ``images`` is changed while they are read."""
 
     def __init__(self, images: Sequence[Image]) -> None:
-        self._seen = [(file, stamp(file)) for file in files_of(images)]
+        self._seen = [(file, stamp(file), writes_to(file)) for file in files_of(images)]
 
     def check(self) -> None:
         """Raises SourceError if one was changed since this object was made."""
-        for file, before in self._seen:
-            if stamp(file) != before:
+        for file, before, written in self._seen:
+            if stamp(file) != before or writes_to(file) != written:
                 raise SourceError(
                     f"'{file.name}' was changed while it was read: a part of the copy is from "
                     "before and a part from after. Stop what writes to it and begin again, or "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.base import Image
-from qcow2crypt.tasks.pipeline import Turn, Worker, default_threads, in_turn
+from qcow2crypt.tasks.pipeline import Turn, Worker, checked_threads, in_turn
 
 _PIECE = 1 << 20
 
@@ -62,6 +62,6 @@ def verify(
 
             return read
 
-        in_turn(range(0, image.size, _PIECE), worker, tell, threads or default_threads())
+        in_turn(range(0, image.size, _PIECE), worker, tell, checked_threads(threads))
         base += image.size
     return digest.hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from cli.commandline import PASSPHRASE, Outcome, Run
+from cli.commandline import PASSPHRASE, Outcome, Run, run_program
 from cli.schemas import schema
 
 import qcow2crypt
@@ -146,3 +146,19 @@ def test_help(command: str, run: Run) -> None:
     done = run(command, "--help")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith(f"usage: qcow2crypt {command}")
+
+
+def test_a_passphrase_that_may_be_wrong_is_told(tmp_path: Path) -> None:
+    """Where the contents differ and one of them is noise."""
+    plain, secret = tmp_path / "plain.raw", tmp_path / "secret.qcow2"
+    plain.write_bytes(b"a disk with text " * 8192)
+    for name in ("right", "wrong"):
+        (tmp_path / name).write_text(name)
+    new: list[str | Path] = ["-O", "qcow2", "-o"]
+    new += ["encrypt.format=aes", "--target-secret-file", tmp_path / "right"]
+    assert run_program("convert", "-f", "raw", *new, plain, secret).status == 0
+    for name, status in (("right", 0), ("wrong", 1)):
+        secrets = ("--secret-file", tmp_path / name)
+        done = run_program("compare", "-F", "raw", *secrets, secret, plain)
+        assert done.status == status
+        assert ("does not look like a disk" in done.err) == (status == 1)

@@ -76,3 +76,22 @@ def test_a_limit_on_the_size_of_files(words: list[str], disk: Path, tmp_path: Pa
         back = tmp_path / "back"
         assert run_program("convert", "-f", words[1], tmp_path / "target", back).status == 0
         assert back.read_bytes() == disk.read_bytes()
+
+
+def test_what_a_kill_leaves_is_named(disk: Path, tmp_path: Path) -> None:
+    """While a conversion is at work its file is not; afterwards it is, until it is deleted."""
+    words: list[str | Path] = ["convert", "-f", "raw", disk, tmp_path / "target"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "qcow2crypt", *words, "-r", "1"],
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    ) as process:
+        while not (parts := list(tmp_path.glob(".target*"))) or not parts[0].stat().st_size:
+            time.sleep(0.01)
+        assert run_program(*words).err == ""
+        process.send_signal(signal.SIGKILL)
+    done = run_program(*words)
+    assert done.status == 0
+    assert "killed" in done.err
+    assert f"'{parts[0]}'" in done.err
+    parts[0].unlink()
+    assert run_program(*words).err == ""

@@ -53,6 +53,15 @@ def test_other_commands_that_read() -> None:
         assert "cut short" in done.stderr
 
 
+def test_a_file_without_its_tables(cut: Path) -> None:
+    """It reads as zeros, with qemu-img too."""
+    with cut.open("r+b") as file:
+        file.truncate(300)
+    done = run_main(["convert", "-O", "raw", "cut.qcow2", "ours.raw"])
+    assert done.status == 0
+    assert "guest offset 0x0 on" in done.stderr
+
+
 def test_check_says_what_is_lost(cut: Path) -> None:
     done = run_main(["check", str(cut)])
     assert done.status == 2

@@ -154,3 +154,13 @@ def test_rich_is_loaded_only_for_a_bar(raw: Path, tmp_path: Path) -> None:
     code = "import sys; from qcow2crypt.cli import main; main(); print('rich' in sys.modules)"
     done = run_program("convert", raw, tmp_path / "out", code=code)
     assert done == Outcome(0, "False\n", "")
+
+
+def test_what_was_done_before_has_no_speed(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+    """A conversion that goes on tells its own rate."""
+    with progress("json", "convert") as report:
+        for done in (600, 700, 800):
+            report(done, 1000)
+            clock.now += 1
+    found = lines(capfd.readouterr().err)
+    assert [(line["rate"], line["eta"]) for line in found] == [(None, None), (100, 3.0), (100, 2.0)]

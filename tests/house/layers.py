@@ -89,8 +89,8 @@ LAYERS = (
     # Of the metadata, not of the guest's disk alone.
     Layer(
         "table tasks",
-        ("tasks.amending", "tasks.checking", "tasks.rebasing"),
-        ("words", "layouts", "files", "tables", "images"),
+        ("tasks.amending", "tasks.checking", "tasks.readahead", "tasks.rebasing"),
+        ("words", "layouts", "files", "tables", "images", "tasks"),
     ),
     # What `import qcow2crypt` offers.
     Layer(

@@ -17,10 +17,10 @@ import qcow2crypt
 from qcow2crypt import Qcow2Options
 from qcow2crypt.errors import SourceError, TargetError
 from qcow2crypt.tasks import resuming
+from qcow2crypt.tasks.conversion import convert_images
 from qcow2crypt.tasks.leftover import left_over
 from qcow2crypt.tasks.manner import Manner
 from qcow2crypt.tasks.receiving import receive
-from qcow2crypt.tasks.resuming import convert_resumable
 
 MIB = 1 << 20
 AES = Qcow2Options(encryption="aes", cluster_size=4096)
@@ -187,13 +187,14 @@ def test_a_full_disk_that_gets_room(
 
     def convert(target: Path) -> None:
         with qcow2crypt.open(source, format="raw") as image:
-            convert_resumable(
+            convert_images(
                 [image],
                 target,
                 target_format="qcow2",
                 target_secret="key",
                 options=AES,
                 manner=Manner(1),
+                resume=True,
             )
 
     with mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=6m", "none") as small:
@@ -224,9 +225,9 @@ def test_a_journal_that_cannot_be_written(
         qcow2crypt.open(source, format="raw") as image,
         pytest.raises(TargetError, match="journal"),
     ):
-        convert_resumable([image], room / "target")
+        convert_images([image], room / "target", resume=True)
     monkeypatch.setattr(os, "fsync", usual)
     with qcow2crypt.open(source, format="raw") as image:
-        convert_resumable([image], room / "target")
+        convert_images([image], room / "target", resume=True)
     assert (room / "target").read_bytes() == source.read_bytes()
     assert [path.name for path in room.iterdir()] == ["target"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import qcow2crypt
-from qcow2crypt import Qcow2Options, pagecache
+from qcow2crypt import Qcow2Options, output, pagecache
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.pagecache import CACHE_MODES, CacheDropper, CacheMode
 from qcow2crypt.tasks.manner import Manner
@@ -107,15 +107,39 @@ def test_a_rate_counts_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_ranges_are_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once on their way to the disk, and once when they should be there; all at the end."""
     named: list[tuple[int, int]] = []
+    waited: list[tuple[int, int]] = []
     monkeypatch.setattr(pagecache, "_drop", lambda _, first, size: named.append((first, size)))
-    dropper = CacheDropper(0)
+    monkeypatch.setattr(pagecache, "write_out", lambda _, first, size: waited.append((first, size)))
+    dropper = CacheDropper(0, written=True)
     for number in range(20 * 8):
         dropper.touched(number * MIB, MIB)
     windows = [(number * 8 * MIB, 8 * MIB) for number in range(20)]
     assert [one for one in windows if named.count(one) == 2] == windows[:12]
     assert [one for one in windows if named.count(one) == 1] == windows[12:]
+    assert waited == windows[:12]
     dropper.finish()
     assert named[-1] == (0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the page cache is asked as on Linux")
+def test_a_large_target_leaves_the_page_cache_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what was spared; a small one is left alone."""
+    named: list[tuple[int, int]] = []
+    monkeypatch.setattr(pagecache, "_drop", lambda _, first, size: named.append((first, size)))
+    monkeypatch.setattr(output, "SPARED", 24 * MIB)
+    source = tmp_path / "source"
+    for size, windows in (
+        (20 * MIB, []),
+        (40 * MIB, [(0, 24 * MIB), (24 * MIB, 8 * MIB), (32 * MIB, 8 * MIB), (0, 0)]),
+    ):
+        source.write_bytes(os.urandom(size))
+        qcow2crypt.convert(source, tmp_path / "target", source_format="raw", threads=1)
+        assert named == windows
+    named.clear()
+    qcow2crypt.convert(source, tmp_path / "target", source_format="raw", target_cache="writeback")
+    assert named == []
 
 
 def cached(path: Path) -> int:

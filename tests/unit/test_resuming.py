@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.mounting import loop_device
 
 import qcow2crypt
 from qcow2crypt import Qcow2Options
 from qcow2crypt.errors import ArgumentError, SourceError, TargetError
 from qcow2crypt.output import Output
-from qcow2crypt.tasks import resuming
+from qcow2crypt.tasks import replaying, resuming
 from qcow2crypt.tasks.conversion import convert_images
 from qcow2crypt.tasks.journal import Journal
 from qcow2crypt.tasks.leftover import left_over
 from qcow2crypt.tasks.manner import Manner
-from qcow2crypt.tasks.resuming import convert_resumable
 
 MIB = 1 << 20
 OPTIONS = [
@@ -76,7 +76,7 @@ class Case:
                 raise StoppedError
 
         with qcow2crypt.open(self.source, format="raw") as image:
-            convert_resumable(
+            convert_images(
                 [image],
                 self.target,
                 target_format="raw" if self.options is None else "qcow2",
@@ -84,6 +84,7 @@ class Case:
                 options=self.options,
                 progress=progress,
                 manner=Manner(self.threads),
+                resume=True,
             )
 
     def convert_at_once(self, target: Path) -> None:
@@ -136,7 +137,7 @@ def test_what_is_done_is_not_done_again(case: Case, monkeypatch: pytest.MonkeyPa
         usual(self, parts, offset)
 
     monkeypatch.setattr(Output, "pwritev", count)
-    monkeypatch.setattr(resuming, "_AT_RANDOM", 0)
+    monkeypatch.setattr(replaying, "AT_RANDOM", 0)
     case.convert()
     assert sum(written) < 6 * MIB
 
@@ -224,6 +225,47 @@ def test_one_of_the_two_files_is_gone(case: Case) -> None:
         assert left_over(case.target) == ()
 
 
+def test_what_is_done_is_noted_when_an_error_ends_it(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither so many bytes nor so much time has passed."""
+    monkeypatch.setattr(resuming, "INTERVAL", 1 << 40)
+    monkeypatch.setattr(resuming, "INTERVAL_SECONDS", 1 << 40)
+    with pytest.raises(StoppedError):
+        case.convert(9 * MIB)
+    starts: list[int] = []
+
+    def first(done: int, total: int) -> None:
+        starts.append(done)
+
+    with qcow2crypt.open(case.source, format="raw") as image:
+        convert_images(
+            [image],
+            case.target,
+            target_format="qcow2",
+            target_secret="key",
+            options=case.options,
+            progress=first,
+            resume=True,
+        )
+    assert starts[0] >= 9 * MIB
+
+
+def test_time_is_noted_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resuming, "INTERVAL", 1 << 40)
+    monkeypatch.setattr(resuming, "INTERVAL_SECONDS", 0)
+    ends: list[int] = []
+    usual = Journal.append
+
+    def append(self: Journal, records: list[list[int]]) -> None:
+        ends.append(len(records))
+        usual(self, records)
+
+    monkeypatch.setattr(Journal, "append", append)
+    case.convert()
+    assert len(ends) > 1  # the first line is what the work is
+
+
 def test_two_at_once(case: Case) -> None:
     _, path = stopped(case)
     journal = Journal(path)
@@ -247,7 +289,7 @@ def test_a_source_that_changes_meanwhile(case: Case) -> None:
 
     with qcow2crypt.open(case.source, format="raw") as image:
         with pytest.raises(SourceError, match="changed while it was read"):
-            convert_resumable([image], case.target, progress=touch)
+            convert_images([image], case.target, progress=touch, resume=True)
         assert left_over(case.target) == ()
         os.utime(case.source, (6, 6))
         with pytest.raises(SourceError, match="changed while it was read"):
@@ -255,6 +297,29 @@ def test_a_source_that_changes_meanwhile(case: Case) -> None:
         assert not case.target.exists()
         os.utime(case.source, (6, 6))
         convert_images([image], case.target, progress=touch, watched=False)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_device_that_is_written_to_meanwhile(changed: bool, case: Case, tmp_path: Path) -> None:
+    """It has no time of a last change, but the system counts writes."""
+    with loop_device(case.source) as device:
+        with device.open("r+b") as file:  # in the cache still when the conversion begins
+            file.write(bytes(MIB))
+
+        def write(done: int, total: int) -> None:
+            if changed and done >= 5 * MIB:
+                with device.open("r+b") as file:
+                    file.seek(3 * MIB)
+                    file.write(os.urandom(512))
+
+        with qcow2crypt.open(device, format="raw") as image:
+            if changed:
+                with pytest.raises(SourceError, match="changed while it was read"):
+                    convert_images([image], case.target, progress=write)
+                convert_images([image], case.target, progress=write, watched=False)
+            else:
+                convert_images([image], case.target, progress=write)
+    assert case.target.exists()
 
 
 def test_several_sources(source: Path, tmp_path: Path) -> None:
@@ -275,23 +340,20 @@ def test_several_sources(source: Path, tmp_path: Path) -> None:
     ):
         for where in (3 * MIB, 13 * MIB + 512, 15 * MIB):
             with pytest.raises(StoppedError):
-                convert_resumable(
+                convert_images(
                     [one, two],
                     target,
                     target_format="qcow2",
                     progress=stop_at(where),
                     manner=Manner(1),
+                    resume=True,
                 )
-        convert_resumable([one, two], target, target_format="qcow2")
+        convert_images([one, two], target, target_format="qcow2", resume=True)
         convert_images([one, two], usual, target_format="qcow2")
     assert target.read_bytes() == usual.read_bytes()
 
 
 def test_what_cannot_go_on(case: Case) -> None:
-    for options in (
-        Qcow2Options(backing_file="x", backing_format="raw"),
-        Qcow2Options(data_file="x"),
-    ):
-        case.options = options
-        with pytest.raises(ArgumentError, match="resume"):
-            case.convert()
+    case.options = Qcow2Options(data_file="x")
+    with pytest.raises(ArgumentError, match="resume"):
+        case.convert()

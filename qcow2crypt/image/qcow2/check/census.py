@@ -27,6 +27,7 @@ from qcow2crypt.image.qcow2.check.census_tables import (
 )
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.check.named import NamedTables
+from qcow2crypt.image.qcow2.check.order import InOrder, one_by_one
 from qcow2crypt.image.qcow2.check.references import L2_TABLE, References, overlapping
 from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
@@ -56,9 +57,16 @@ class Census:
     """
 
     def __init__(
-        self, file: HostFile, structure: Structure, findings: Findings, *, repair: bool = False
+        self,
+        file: HostFile,
+        structure: Structure,
+        findings: Findings,
+        in_order: InOrder = one_by_one,
+        *,
+        repair: bool = False,
     ) -> None:
         self._file = file
+        self._in_order = in_order
         self._structure = structure
         self._header = structure.header
         self._findings = findings
@@ -99,8 +107,12 @@ class Census:
         l2 = L2Census(self._file, header, refs, self._findings, repair=self._repair)
         active = self._l1_tables([(header.l1_table_offset, header.l1_size)], "L1 table")
         shared = self._l1_tables(list(self._snapshot_l1s()), "snapshot L1 table")
-        for offset, _ in groupby(merge(active, shared)):
-            l2.table(offset, active[offset], shared[offset])
+        self._in_order(
+            (offset for offset, _ in groupby(merge(active, shared))),
+            l2.read,
+            lambda offset, entries: l2.table(offset, entries, active[offset], shared[offset]),
+            header.cluster_size,
+        )
         self.fixes = l2.fixes
         self.allocated, self.compressed, self.fragmented = (
             l2.allocated,

@@ -48,7 +48,7 @@ class _Table:
 
 
 class L2Census:
-    """Counts what L2 tables name.  ``table`` is called once for each table."""
+    """Counts what L2 tables name.  ``table`` is called once for each table, with what it holds."""
 
     def __init__(
         self,
@@ -67,11 +67,14 @@ class L2Census:
         self.fixes: list[L2Fix] = []
         self.allocated = self.compressed = self.fragmented = 0
 
-    def table(self, offset: int, active: int, shared: int) -> None:
+    def read(self, offset: int) -> array[int]:
+        """The entries of the table at ``offset``.  Any thread may read."""
+        return read_table(self._file, offset, self._header.cluster_size // ENTRY_SIZE)
+
+    def table(self, offset: int, entries: array[int], active: int, shared: int) -> None:
         """Look at the table at ``offset``, named so often by the disk and by snapshots."""
         header, counts = self._header, self._refs.counts
         size, bits = header.cluster_size, header.cluster_bits
-        entries = read_table(self._file, offset, size // ENTRY_SIZE)
         bitmaps = None
         if header.extended_l2:
             entries, bitmaps = entries[::2], entries[1::2]

@@ -7,6 +7,7 @@ meaning in the tables of snapshots.  Source: the qcow2 document, "Cluster mappin
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,6 +15,7 @@ from typing import Protocol
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.findings import Findings
 from qcow2crypt.image.qcow2.check.named import NamedTables
+from qcow2crypt.image.qcow2.check.order import InOrder
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
     EXTENDED_ENTRY_SIZE,
@@ -89,8 +91,46 @@ class CopiedFlaw:
 
 
 def copied_flaws(file: HostFile, header: Header, refcounts: Refcounts) -> Iterator[CopiedFlaw]:
-    """Every wrong flag."""
-    tables = NamedTables(div_up(file.size, header.cluster_size), header.cluster_bits)
+    """Every wrong flag.  Each entry may be changed when its flaw is told."""
+    tables = _no_tables(file, header)
+    yield from _l1_flaws(file, header, refcounts, tables)
+    for offset in tables:
+        yield from _l2_flaws(header, refcounts, offset, _read(file, header, offset), tables[offset])
+
+
+def report_flaws(
+    file: HostFile, header: Header, refcounts: Refcounts, findings: Findings, in_order: InOrder
+) -> None:
+    """Make a finding of every wrong flag."""
+    tables = _no_tables(file, header)
+
+    def report(flaws: Iterator[CopiedFlaw]) -> None:
+        for flaw in flaws:
+            findings.corruption(flaw.text, flaw.times * flaw.entries)
+
+    report(_l1_flaws(file, header, refcounts, tables))
+    in_order(
+        tables,
+        lambda offset: _read(file, header, offset),
+        lambda offset, entries: report(
+            _l2_flaws(header, refcounts, offset, entries, tables[offset])
+        ),
+        header.cluster_size,
+    )
+
+
+def _no_tables(file: HostFile, header: Header) -> NamedTables:
+    return NamedTables(div_up(file.size, header.cluster_size), header.cluster_bits)
+
+
+def _read(file: HostFile, header: Header, offset: int) -> array[int]:
+    return read_table(file, offset, header.cluster_size // ENTRY_SIZE)
+
+
+def _l1_flaws(
+    file: HostFile, header: Header, refcounts: Refcounts, tables: NamedTables
+) -> Iterator[CopiedFlaw]:
+    """Every wrong flag of the L1 table.  The L2 tables that it names go to ``tables``."""
     for start, part in read_parts(file, header.l1_table_offset, header.l1_size):
         for index, entry, entries in equal_runs(part):
             offset = entry & OFFSET_MASK
@@ -107,14 +147,11 @@ def copied_flaws(file: HostFile, header: Header, refcounts: Refcounts) -> Iterat
                 yield CopiedFlaw(place, entry, f"{text} refcount={count}", 1, entries)
             if offset < file.size:
                 tables.add(offset, entries)
-    for offset in tables:
-        yield from _l2_flaws(file, header, refcounts, offset, tables[offset])
 
 
 def _l2_flaws(
-    file: HostFile, header: Header, refcounts: Refcounts, offset: int, times: int
+    header: Header, refcounts: Refcounts, offset: int, entries: array[int], times: int
 ) -> Iterator[CopiedFlaw]:
-    entries = read_table(file, offset, header.cluster_size // ENTRY_SIZE)
     size = ENTRY_SIZE
     if header.extended_l2:
         entries, size = entries[::2], EXTENDED_ENTRY_SIZE
@@ -144,9 +181,3 @@ def _wrong_counts(
     counts = refcounts.slice(first, length)
     ones = counts.count(1)
     return () if ones == (length if copied else 0) else counts
-
-
-def report_flaws(flaws: Iterator[CopiedFlaw], findings: Findings) -> None:
-    """Make a finding of each."""
-    for flaw in flaws:
-        findings.corruption(flaw.text, flaw.times * flaw.entries)

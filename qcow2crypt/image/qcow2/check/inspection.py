@@ -10,13 +10,9 @@ from dataclasses import replace
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.census import Census
-from qcow2crypt.image.qcow2.check.copied import (
-    FirstOf,
-    Refcounts,
-    copied_flaws,
-    report_flaws,
-)
+from qcow2crypt.image.qcow2.check.copied import FirstOf, Refcounts, report_flaws
 from qcow2crypt.image.qcow2.check.findings import Findings, Report
+from qcow2crypt.image.qcow2.check.order import InOrder, one_by_one
 from qcow2crypt.image.qcow2.check.stored import Comparison, StoredRefcounts
 from qcow2crypt.image.qcow2.header import CLUSTER_BITS_MAX, SNAPSHOTS_MAX
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
@@ -28,15 +24,22 @@ _CLUSTERS_MAX = 2**31 - 1
 class Inspection:
     """What was found.  ``fatal`` says why the look ended early, else None.
 
-    ``repair`` only tells the findings that a repair follows.
+    ``repair`` only tells the findings that a repair follows.  ``in_order`` reads the tables.
     """
 
     def __init__(
-        self, file: HostFile, structure: Structure, report: Report, *, repair: bool = False
+        self,
+        file: HostFile,
+        structure: Structure,
+        report: Report,
+        in_order: InOrder = one_by_one,
+        *,
+        repair: bool = False,
     ) -> None:
+        self._in_order = in_order
         header = structure.header
         self.findings = Findings(report)
-        self.census = Census(file, structure, self.findings, repair=repair)
+        self.census = Census(file, structure, self.findings, in_order, repair=repair)
         self.stored = StoredRefcounts(file, header)
         clusters = self.census.refs.clusters
         self.total_clusters = div_up(align_down(header.size, SECTOR_SIZE), header.cluster_size)
@@ -53,7 +56,7 @@ class Inspection:
         self.comparison = Comparison(
             self.stored, counts, max(clusters, counts.end), header.refcount_order
         )
-        self.comparison.run(self.findings)
+        self.comparison.run(self.findings, in_order)
 
     @property
     def rebuild(self) -> bool:
@@ -66,7 +69,7 @@ class Inspection:
         if self.comparison.equal:
             # The census is at hand, and faster.
             refcounts = FirstOf(self.census.counts, self.stored)
-        report_flaws(copied_flaws(file, structure.header, refcounts), self.findings)
+        report_flaws(file, structure.header, refcounts, self.findings, self._in_order)
 
 
 def read_damaged_structure(file: HostFile) -> Structure:
@@ -85,9 +88,11 @@ def read_damaged_structure(file: HostFile) -> Structure:
     return replace(found, header=header)
 
 
-def inspect(file: HostFile, structure: Structure, report: Report) -> Inspection:
+def inspect(
+    file: HostFile, structure: Structure, report: Report, in_order: InOrder = one_by_one
+) -> Inspection:
     """Look at everything.  Raises SourceError."""
-    found = Inspection(file, structure, report)
+    found = Inspection(file, structure, report, in_order)
     if found.fatal is None:
         found.look_at_flags(file, structure)
     return found

@@ -17,6 +17,7 @@ from qcow2crypt.image.qcow2.bulk.switch import Switch, write_header
 from qcow2crypt.image.qcow2.check.copied import FirstOf, Refcounts, copied_flaws
 from qcow2crypt.image.qcow2.check.findings import Finding, Findings, Report, silent
 from qcow2crypt.image.qcow2.check.inspection import Inspection, read_damaged_structure
+from qcow2crypt.image.qcow2.check.order import InOrder, one_by_one
 from qcow2crypt.image.qcow2.check.stored import StoredRefcounts
 from qcow2crypt.image.qcow2.header import (
     AUTOCLEAR_BITMAPS,
@@ -40,12 +41,17 @@ class Repair:
     """
 
     def __init__(
-        self, file: HostFile, structure: Structure, kind: RepairKind, report: Report
+        self,
+        file: HostFile,
+        structure: Structure,
+        kind: RepairKind,
+        report: Report,
+        in_order: InOrder = one_by_one,
     ) -> None:
         self._file = file
         self._header = structure.header
         everything = kind == "all"
-        self.found = Inspection(file, structure, report, repair=everything)
+        self.found = Inspection(file, structure, report, in_order, repair=everything)
         self.leaks_fixed = self.corruptions_fixed = 0
         self.fatal = self.found.fatal
         if self.fatal is None and not everything and self.found.rebuild:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.bulk.switch import read_refcount_table
 from qcow2crypt.image.qcow2.check.findings import Findings
+from qcow2crypt.image.qcow2.check.order import InOrder
 from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.header import Header
 from qcow2crypt.image.qcow2.refcountblock import (
@@ -31,24 +32,34 @@ class StoredRefcounts:
 
     def __init__(self, file: HostFile, header: Header) -> None:
         self._file = file
-        self._size = header.cluster_size
+        self.block_size = header.cluster_size
         self._order = header.refcount_order
         self._table = read_refcount_table(file, header)
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self.per_block = refcounts_per_block(header.cluster_size, header.refcount_order)
 
-    def block(self, index: int) -> bytes | None:
-        """The bytes of block ``index``, empty where there is none; None if it cannot be read."""
-        offset = self._table[index] if index < len(self._table) else 0
+    def read(self, index: int) -> bytes | None:
+        """The bytes of block ``index``, empty where there is none; None if its place cannot be.
+
+        Any thread may read.
+        """
+        offset = self.offset(index)
         if not offset:
             return b""
-        if offset % self._size or offset + self._size > _OFFSET_MAX:
+        if offset % self.block_size or offset + self.block_size > _OFFSET_MAX:
             return None
+        return self._file.pread(self.block_size, offset)
+
+    def block(self, index: int) -> bytes | None:
+        """As ``read``, and kept for a while."""
+        offset = self.offset(index)
         data = self._kept.get(offset)
         if data is None:
-            data = self._kept[offset] = self._file.pread(self._size, offset)
-            if len(self._kept) > max(1, _KEPT_BYTES // self._size):
-                self._kept.popitem(last=False)
+            data = self.read(index)
+            if data:
+                self._kept[offset] = data
+                if len(self._kept) > max(1, _KEPT_BYTES // self.block_size):
+                    self._kept.popitem(last=False)
         return data
 
     def __getitem__(self, cluster: int) -> int | None:
@@ -91,8 +102,8 @@ class StoredRefcounts:
         yield from sorted(there)
 
     def offset(self, index: int) -> int:
-        """The host offset of block ``index``."""
-        return self._table[index]
+        """The host offset of block ``index``, 0 where there is none."""
+        return self._table[index] if index < len(self._table) else 0
 
 
 class Comparison:
@@ -118,23 +129,29 @@ class Comparison:
         self._clusters = clusters
         self._order = order
 
-    def run(self, findings: Findings) -> None:
+    def run(self, findings: Findings, in_order: InOrder) -> None:
         """Compare all clusters.  Every difference is a finding."""
+        in_order(
+            self._stored.indexes(self._counts, self._clusters),
+            self._stored.read,
+            lambda index, data: self._compare(index, data, findings),
+            self._stored.block_size,
+        )
+
+    def _compare(self, index: int, data: bytes | None, findings: Findings) -> None:
         per_block = self._stored.per_block
-        for index in self._stored.indexes(self._counts, self._clusters):
-            first = index * per_block
-            count = min(per_block, self._clusters - first)
-            data = self._stored.block(index)
-            if data is None:
-                self.equal = False
-                findings.error(f"cannot get the refcounts from cluster {first} on", count)
-                continue
-            wanted = self._counts.slice(first, per_block)
-            if data and data == pack_refcounts(wanted, self._order):
-                self._reach(first, wanted[:count])
-                continue
-            found = small_refcounts(data, self._order) if data else bytes(per_block)
-            self._block(index, first, found[:count], wanted[:count], findings)
+        first = index * per_block
+        count = min(per_block, self._clusters - first)
+        if data is None:
+            self.equal = False
+            findings.error(f"cannot get the refcounts from cluster {first} on", count)
+            return
+        wanted = self._counts.slice(first, per_block)
+        if data and data == pack_refcounts(wanted, self._order):
+            self._reach(first, wanted[:count])
+            return
+        found = small_refcounts(data, self._order) if data else bytes(per_block)
+        self._block(index, first, found[:count], wanted[:count], findings)
 
     def _reach(self, first: int, counts: Sequence[int]) -> None:
         """Note the highest cluster in use."""
