@@ -35,18 +35,13 @@
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
-#define CACHE_LINE 64
+#include "kernel_place.h"
+
 #define DECRYPT_AHEAD 4096 /* bytes, asked for while a piece is decrypted */
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
 #define SLOTS (VL * FULL_ROUNDS) /* of a tile: between them memory is read and written */
 #define WHOLE_SECTOR 512 /* of whole groups: rows are then at distances that the compiler knows */
-#define WIDE_RUN ((size_t)1 << 20) /* bytes, of src and dst together: they fill a second cache */
-#define LONG_RUN ((size_t)4 << 20) /* bytes: more than this and others leave in a third cache */
 #define COLUMNS_AHEAD 2 /* cache lines of a row, asked for while a run in the caches is encrypted */
-
-/* How a run goes through memory: in the first and second cache; in the third; beyond them, in
- * place or from src to dst; from src, its result stored past the caches. */
-enum { NEAR, WIDE, FAR, APART, STREAMED };
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
 
@@ -80,35 +75,6 @@ INLINE void forget_keys(V keys[QC_MAX_ROUNDS + 1])
     for (int i = 0; i <= QC_MAX_ROUNDS; i++)
         keys[i] = v_splat(zero);
     __asm__ volatile("" : : "r"(keys) : "memory");
-}
-
-/* Stores past the caches are for long runs, between buffers, of whole lines. */
-INLINE int place_of(const uint8_t *src, const uint8_t *dst, size_t length)
-{
-    if (length <= LONG_RUN)
-        return (src == dst ? length : 2 * length) < WIDE_RUN ? NEAR : WIDE;
-    if (src == dst)
-        return FAR;
-    return (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
-}
-
-/* In which of the slots of a tile, one for each round of each of its blocks, a lane's next tile is
- * loaded and its last one stored.
- *
- * In the third cache their order counts most.  All go through the rows from the first to the last,
- * a step that hardware sees and runs ahead of, and a load and a store share their slot. */
-INLINE int load_slot(const int lane, const int lanes, const int place)
-{
-    if (place == WIDE)
-        return lane * SLOTS / lanes;
-    return lane % VL * FULL_ROUNDS + lane / VL % FULL_ROUNDS;
-}
-
-INLINE int store_slot(const int lane, const int lanes, const int place)
-{
-    if (place == WIDE)
-        return (lane * SLOTS / lanes + SLOTS / 2) % SLOTS;
-    return lane % VL * FULL_ROUNDS + (lane / VL + 4) % FULL_ROUNDS;
 }
 
 /* Encrypt groups of sectors, each in lanes * VL rows, one sector in a row.
@@ -186,17 +152,36 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     UNROLL
                     for (int lane = 0; lane < lanes; lane++)
                         state[lane] = v_enc(state[lane], key);
+#ifdef LONG_LANES
+                    /* In the third cache order counts most: from the first row to the last, each
+                     * load with a store, is a step that hardware sees and runs ahead of. */
                     UNROLL
-                    for (int lane = 0; lane < lanes; lane++) {
-                        const int loads = load_slot(lane, lanes, place);
-                        const int stores = store_slot(lane, lanes, place);
+                    for (int lane = place == WIDE ? slot * lanes / SLOTS : lanes;
+                         lane < (slot + 1) * lanes / SLOTS; lane++) {
+                        const int other = (lane + lanes / 2) % lanes;
+                        size_t at[VL], to[VL];
+                        UNROLL
+                        for (int i = 0; i < VL; i++) {
+                            at[i] = ROW(lane * VL + i);
+                            to[i] = ROW(other * VL + i);
+                        }
+                        if (load)
+                            v_tile_load(&next[lane * VL], ahead, at);
+                        if (store)
+                            v_tile_store(&done[other * VL], behind, to);
+                    }
+                    if (place == WIDE)
+                        continue;
+#endif
+                    UNROLL
+                    for (int lane = step; lane < lanes; lane += VL) {
                         size_t at[VL];
                         UNROLL
                         for (int i = 0; i < VL; i++)
                             at[i] = ROW(lane * VL + i);
-                        if (slot == loads && load)
+                        if (lane / VL % FULL_ROUNDS == round - 1 && load)
                             v_tile_load(&next[lane * VL], ahead, at);
-                        if (slot == stores && store)
+                        if ((lane / VL + 4) % FULL_ROUNDS == round - 1 && store)
                             TILE_STORE(&done[lane * VL], behind, at);
                     }
                 }
