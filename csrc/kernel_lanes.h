@@ -16,7 +16,8 @@
  *   LANES                how many vectors go through the rounds together
  *   NARROW               a kernel of single blocks, for what does not fill a vector (VL > 1)
  *   LONG_LANES           as LANES, for a run that outgrows caches; with it v_stream, v_tile_stream
- *                        and v_stream_end: stores past the caches, of whole aligned cache lines
+ *                        and v_stream_end: stores past the caches, of whole aligned cache lines.
+ *                        Such a kernel also has a way of its own through the third cache
  *
  * To encrypt a sector is serial work: each block waits for the one before.  An AES instruction
  * takes about four cycles, but one or two can begin in every cycle.  So LANES vectors, each with
@@ -34,17 +35,13 @@
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
-#define CACHE_LINE 64
+#include "kernel_place.h"
+
 #define DECRYPT_AHEAD 4096 /* bytes, asked for while a piece is decrypted */
 #define FULL_ROUNDS 9 /* of AES-128; longer keys have two or four more */
+#define SLOTS (VL * FULL_ROUNDS) /* of a tile: between them memory is read and written */
 #define WHOLE_SECTOR 512 /* of whole groups: rows are then at distances that the compiler knows */
-#define WIDE_RUN ((size_t)512 << 10) /* bytes: twice as many, src and dst, fill a second cache */
-#define LONG_RUN ((size_t)32 << 20) /* bytes: more than caches hold */
 #define COLUMNS_AHEAD 2 /* cache lines of a row, asked for while a run in the caches is encrypted */
-
-/* How a run goes through memory: in the caches; beyond them, in place or from src to dst; from
- * src, its result stored past the caches. */
-enum { NEAR, FAR, APART, STREAMED };
 
 #define ROW(i) (whole ? (size_t)(i) * sector_size : row[i])
 
@@ -80,16 +77,6 @@ INLINE void forget_keys(V keys[QC_MAX_ROUNDS + 1])
     __asm__ volatile("" : : "r"(keys) : "memory");
 }
 
-/* Stores past the caches are for long runs, between buffers, of whole lines. */
-INLINE int place_of(const uint8_t *src, const uint8_t *dst, size_t length)
-{
-    if (length <= LONG_RUN)
-        return NEAR;
-    if (src == dst)
-        return FAR;
-    return (uintptr_t)dst % CACHE_LINE == 0 ? STREAMED : APART;
-}
-
 /* Encrypt groups of sectors, each in lanes * VL rows, one sector in a row.
  *
  * whole: every row has a sector of its own, of WHOLE_SECTOR bytes.  Else there is one group, of
@@ -109,9 +96,9 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
      * next in each row, few and soon used: the first cache is small, and what is there of dst is
      * best not fetched.  Memory is slower and wants to be read in its own order, so from there
      * it is all of the next group, line after line, of dst too. */
-    const int asked = lanes * VL * VL / (CACHE_LINE / QC_BLOCK), slots = VL * FULL_ROUNDS;
+    const int asked = lanes * VL * VL / (CACHE_LINE / QC_BLOCK);
     const size_t parts = CACHE_LINE / width, columns = WHOLE_SECTOR / CACHE_LINE;
-    const size_t apart = place == NEAR ? WHOLE_SECTOR : CACHE_LINE;
+    const size_t apart = place <= WIDE ? WHOLE_SECTOR : CACHE_LINE;
     /* Without v_xor3 the state is kept as ciphertext ^ first key: the plaintext is then all that
      * must be added before the next block's rounds; the first key is off the serial path. */
     const V first = keys[0], final = END(keys[rounds]);
@@ -140,7 +127,7 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
             const int store = tile || left < groups;
             const uint8_t *ahead = ends ? src + group : src + (tile + 1) * width;
             const size_t column = tile / parts + COLUMNS_AHEAD, part = (size_t)asked * apart;
-            const uint8_t *soon = place == NEAR ? src + column % columns * CACHE_LINE +
+            const uint8_t *soon = place <= WIDE ? src + column % columns * CACHE_LINE +
                                                       tile % parts * part +
                                                       (left > 1 ? column / columns * group : 0)
                                                 : src + tile * part + (left > 1 ? group : 0);
@@ -154,8 +141,10 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     const V key = keys[round];
                     const int slot = step * FULL_ROUNDS + round - 1;
                     UNROLL
-                    for (int i = slot * asked / slots; i < (slot + 1) * asked / slots; i++) {
-                        if (whole)
+                    for (int i = slot * asked / SLOTS; i < (slot + 1) * asked / SLOTS; i++) {
+                        if (whole && place == WIDE) /* no further than into the second cache */
+                            __builtin_prefetch(soon + (size_t)i * apart, 0, 2);
+                        else if (whole)
                             __builtin_prefetch(soon + (size_t)i * apart);
                         if (whole && place == APART)
                             __builtin_prefetch(dst + (soon - src) + (size_t)i * apart);
@@ -163,6 +152,27 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
                     UNROLL
                     for (int lane = 0; lane < lanes; lane++)
                         state[lane] = v_enc(state[lane], key);
+#ifdef LONG_LANES
+                    /* In the third cache order counts most: from the first row to the last, each
+                     * load with a store, is a step that hardware sees and runs ahead of. */
+                    UNROLL
+                    for (int lane = place == WIDE ? slot * lanes / SLOTS : lanes;
+                         lane < (slot + 1) * lanes / SLOTS; lane++) {
+                        const int other = (lane + lanes / 2) % lanes;
+                        size_t at[VL], to[VL];
+                        UNROLL
+                        for (int i = 0; i < VL; i++) {
+                            at[i] = ROW(lane * VL + i);
+                            to[i] = ROW(other * VL + i);
+                        }
+                        if (load)
+                            v_tile_load(&next[lane * VL], ahead, at);
+                        if (store)
+                            v_tile_store(&done[other * VL], behind, to);
+                    }
+                    if (place == WIDE)
+                        continue;
+#endif
                     UNROLL
                     for (int lane = step; lane < lanes; lane += VL) {
                         size_t at[VL];
@@ -201,10 +211,6 @@ INLINE void encrypt_groups(const V *keys, int rounds, const uint8_t *ivs, const 
     }
 }
 
-#ifdef LONG_LANES
-#include "kernel_stairs.h"
-#endif
-
 TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
                                      const uint8_t *src, uint8_t *dst, size_t count,
                                      size_t sector_size)
@@ -238,13 +244,12 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
             WHOLE(LONG_LANES, FAR);
         else if (is_long && place == APART)
             WHOLE(LONG_LANES, APART);
-        else if (is_long && src != dst && count * sector_size > WIDE_RUN) {
-            taken = count - count % VL;
-            encrypt_stairs(keys, key->rounds, ivs, src, dst, taken / VL);
-        } else
+        else if (sector_size == WHOLE_SECTOR && taken == LANES * VL && place == WIDE)
+            WHOLE(LANES, WIDE);
+        else
 #endif
         if (sector_size == WHOLE_SECTOR && taken == LANES * VL) {
-            if (place == NEAR)
+            if (place <= WIDE)
                 WHOLE(LANES, NEAR);
             else if (place == FAR)
                 WHOLE(LANES, FAR);

@@ -7,7 +7,7 @@
 
 #define SECTORS_MAX 131 /* past two of the widest groups, and odd */
 #define SECTOR_MAX 528 /* not a multiple of any vector but the narrowest */
-#define WIDE_SECTORS 1029 /* past what kernel_stairs.h begins with, and odd */
+#define WIDE_SECTORS 2053 /* wide in kernel_lanes.h, in place too, and odd */
 #define BYTES_MAX (SECTORS_MAX * 512)
 #define WIDE_BYTES (WIDE_SECTORS * 512)
 
@@ -111,8 +111,8 @@ static int same_for_all_counts(const qc_kernel *kernel, workspace *w, const qc_s
     return right;
 }
 
-/* A wide run has a path of its own in one direction alone: it is held against short runs, which
- * are known to be right by now. */
+/* A wide run has a path of its own in one direction alone, between buffers and in place: it is held
+ * against short runs, which are known to be right by now. */
 static int wide_same_as_short(const qc_kernel *kernel, workspace *w, const qc_schedule *schedule)
 {
     size_t count = SECTORS_MAX;
@@ -126,7 +126,8 @@ static int wide_same_as_short(const qc_kernel *kernel, workspace *w, const qc_sc
                             count, 512);
         right &= !memcmp(w->found, w->wide + at * 512, count * 512);
     }
-    return right;
+    kernel->cbc_encrypt(schedule, w->ivs, w->wide_plain, w->wide_plain, WIDE_SECTORS, 512);
+    return right & !memcmp(w->wide_plain, w->wide, WIDE_BYTES);
 }
 
 int qc_kernel_is_right(const qc_kernel *kernel, int *no_memory)

@@ -50,7 +50,7 @@ def test_vectors(c_driver: Callable[[Variant], Path], variant: Variant, c_vector
 def test_driver(c_driver: Callable[[Variant], Path], variant: Variant, command: str) -> None:
     program = c_driver(variant)
     # Sanitizers make it many times slower: there, up to one full group of the widest kernel.
-    lengths = {"runs": ("300", "49"), "wide-runs": ("6149", "1029")}
+    lengths = {"runs": ("300", "49"), "wide-runs": ("8197", "1029")}
     longest = lengths[command]["sanitized" in variant.name :][:1] if command in lengths else ()
     assert names(run([program, command, *longest])) == usable(program)
 

@@ -16,8 +16,9 @@ static const size_t sector_sizes[] = {16, 32, 48, 64, 144, 256, 512, 528, 1024, 
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
 
-/* Around 1024 sectors, where kernels go another way through memory, and well beyond. */
-static const size_t wide[] = {1023, 1024, 1025, 1026, 1027, 1028, 1029, 1041, 2048, 6149};
+/* Around the lengths from which kernels go another way through memory: 1024 and 4097 sectors from
+ * one buffer to another, 2048 and 8193 in place. */
+static const size_t wide[] = {1023, 1024, 1025, 1029, 1088, 2047, 2048, 2049, 4096, 4097, 8197};
 
 /* One set of inputs and the answers of the plain AES to them; a shorter run is the begin of it. */
 typedef struct {
