@@ -1,0 +1,169 @@
+"""Run a piece of work several times, with two payload sizes, and gather the evidence.
+
+First a run with a breakpoint on every AES instruction: which of them run?  Then, four places at a
+time, how often: the last rounds that ran, and the tables of software AES, for both sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from qcow2crypt.errors import ProbeError
+from qcow2crypt.probe import perf
+from qcow2crypt.probe.evidence import Evidence, KernelCount, SiteCount, TableCount
+from qcow2crypt.probe.instructions import Site
+from qcow2crypt.probe.job import Job
+from qcow2crypt.probe.record import Place, Trace
+from qcow2crypt.probe.tables import Table
+from qcow2crypt.probe.tracer import trace
+from qcow2crypt.probe.watch import AT_ONCE
+
+SMALL, LARGE = 64 * 1024, 128 * 1024
+"""Payload of the two runs, in bytes."""
+_SECONDS = 60.0
+_DOUBTFUL = 8
+_TABLES = 24
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a piece of work.
+
+    ``stdin``      what it reads from standard input
+    ``meanwhile``  called while it runs, such as a client of a server
+    ``check``      called after a run that ended well: what is wrong with the result, or nothing
+    """
+
+    words: tuple[str, ...]
+    stdin: bytes = b""
+    meanwhile: Callable[[threading.Event], object] | None = None
+    check: Callable[[], str] = field(default=str)
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+Work = Callable[[int], Run]
+"""From bytes of payload to a run that handles so many, prepared anew."""
+
+
+class WorkFailedError(ProbeError):
+    """The work itself went wrong, so there is nothing to look at."""
+
+
+def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
+    """Gather the evidence.  Raises PtraceRefusedError where nothing can be traced."""
+    small, large = payload
+    registers = bool(perf.why_not())
+    try:
+        first = _do(work, small, Job((), system_calls=True, registers=registers))
+        sites, tables = _to_count(first)
+        places = (*sites, *tables)
+        counts: dict[int, dict[Place, int]] = {small: {}, large: {}}
+        limits = list(first.limits)
+        for start in range(0, len(places), AT_ONCE):
+            group = places[start : start + AT_ONCE]
+            for size in (small, large):
+                job = Job((), sites=False, places=group, registers=registers)
+                seen = _do(work, size, job)
+                counts[size].update(seen.counts)
+                limits += seen.limits
+        kernel = _kernel(work, first, large)
+    except WorkFailedError as error:
+        return Evidence(payload, failure=str(error))
+    evidence = Evidence(
+        payload,
+        tuple(
+            SiteCount(place, site, counts[small].get(place, 0), counts[large].get(place, 0))
+            for place, site in sites.items()
+        ),
+        tuple(
+            TableCount(place, table, counts[small].get(place, 0), counts[large].get(place, 0))
+            for place, table in tables.items()
+        ),
+        kernel,
+        first.hits,
+        {path: len(found) for path, found in first.sites.items()},
+        tuple(first.programs),
+        limits=tuple(dict.fromkeys(limits)),
+    )
+    return _with_users(work, evidence)
+
+
+def _to_count(first: Trace) -> tuple[dict[Place, Site], dict[Place, Table]]:
+    """What decides: last rounds that ran, or are in doubt; one watchpoint for each table."""
+    sites = {place: hit.site for place, hit in first.hits.items() if hit.site.last}
+    doubtful = [(place, site) for place, site in first.doubtful.items() if site.last]
+    sites |= dict(doubtful[:_DOUBTFUL])
+    one_each = {(place.path, table.name): place for place, table in first.tables.items()}
+    tables = {place: first.tables[place] for place in list(one_each.values())[:_TABLES]}
+    return sites, tables
+
+
+def _kernel(work: Work, first: Trace, large: int) -> KernelCount:
+    use = first.kernel
+    if not use.sent:
+        return KernelCount(ciphers=tuple(sorted(use.ciphers)), tried=use.tried)
+    more = _do(work, large, Job((), sites=False, system_calls=True)).kernel
+    return KernelCount(use.sent, more.sent, tuple(sorted(use.ciphers)), use.tried)
+
+
+def _with_users(work: Work, evidence: Evidence) -> Evidence:
+    """Find out which instructions read the busiest table, if one is read for the payload."""
+    busiest = max(evidence.tables, key=evidence.per_block, default=None)
+    if busiest is None or evidence.per_block(busiest) <= 0:
+        return evidence
+    try:
+        job = Job((), sites=False, places=(busiest.place,), registers=True)
+        seen = _do(work, evidence.payload[0], job)
+    except WorkFailedError:
+        return evidence
+    users = tuple(seen.users.get(busiest.place, {}).items())
+    known = busiest._replace(users=tuple(sorted(users, key=lambda row: -row[1])))
+    return replace(
+        evidence, tables=tuple(known if each is busiest else each for each in evidence.tables)
+    )
+
+
+def _do(work: Work, size: int, job: Job) -> Trace:
+    """One traced run.  A run that fails is done again: some work fails under load."""
+    problem = ""
+    for _ in range(_TRIES):
+        run = work(size)
+        with _files(run.stdin) as (files, said):
+            seen = trace(
+                replace(job, words=run.words, environment=run.environment, files=files),
+                seconds=_SECONDS,
+                meanwhile=run.meanwhile,
+            )
+            problem = _problem(run, seen, said)
+        if not problem:
+            return seen
+    raise WorkFailedError(problem)
+
+
+def _problem(run: Run, seen: Trace, said: int) -> str:
+    name = os.path.basename(run.words[0])  # noqa: PTH119 - a word of a command line
+    if seen.companion and not seen.status:
+        return f"'{name}': {seen.companion}"
+    if seen.timed_out:
+        return f"'{name}' did not end within {_SECONDS:.0f} seconds; it was ended"
+    if seen.signal:
+        return f"'{name}' crashed: signal {seen.signal}"
+    if seen.status:
+        text = os.pread(said, 2000, 0).decode("utf-8", "replace").strip().splitlines()
+        return f"'{name}' ended with {seen.status}" + (f": {text[-1]}" if text else "")
+    return run.check()
+
+
+@contextmanager
+def _files(stdin: bytes) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """Standard input with ``stdin``, and one file for all that is printed."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as said:
+        source.write(stdin)
+        source.seek(0)
+        yield (source.fileno(), said.fileno(), said.fileno()), said.fileno()
