@@ -72,7 +72,7 @@ def run(arguments: Arguments, console: Console) -> int:
                 "there is no qemu-img, qemu-io, qemu-nbd or qemu-system on PATH; name one, or use "
                 "--self or -- COMMAND"
             )
-        reports = [probe.examine_qemu(name, formats) for name in names]
+        reports = list(probe.examine_all(names, formats))
     answer = probe.as_dict(probe.processor(), reports)
     if as_json:
         console.out(json.dumps(answer, indent=4))

@@ -87,9 +87,7 @@ def _row(finding: Row) -> tuple[str, ...]:
         figure = f"{finding['table-reads-per-block']:.4f} reads"
     else:
         figure = f"{finding['blocks-per-block']:.4f}"
-    names = [
-        f"{PurePath(row['file']).name} {row['function']}".strip() for row in finding["by"]
-    ]
+    names = [f"{PurePath(row['file']).name} {row['function']}".strip() for row in finding["by"]]
     by = ", ".join(list(dict.fromkeys(names))[:2])
     widths = {site["width"] for site in finding["evidence"]["sites"] if site["per-block"] > 0}
     wide = f" ({'/'.join(map(str, sorted(widths)))} bytes)" if widths else ""

@@ -87,9 +87,7 @@ def look() -> Cpu:
         why = ""
     except (OSError, ValueError, AttributeError) as error:
         told, why = {}, f"CPUID cannot be asked: {error}"
-    rows = tuple(
-        Feature(name, told.get(name), name in flags if flags else None) for name in _BITS
-    )
+    rows = tuple(Feature(name, told.get(name), name in flags if flags else None) for name in _BITS)
     return Cpu(model or platform.processor(), machine, rows, why)
 
 

@@ -6,27 +6,27 @@ our own engine.  Each gives a ``Report``, which is data; ``report`` and the comm
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import qcow2crypt
 from qcow2crypt.errors import ProbeError, PtraceRefusedError
-from qcow2crypt.probe import cpu, perf, qemu
+from qcow2crypt.probe import cpu, qemu
 from qcow2crypt.probe.emulated import examine_emulated
-from qcow2crypt.probe.evidence import Evidence, KernelCount, SiteCount
-from qcow2crypt.probe.examine import LARGE, SMALL, Run, Work, examine
+from qcow2crypt.probe.evidence import Evidence
+from qcow2crypt.probe.examine import LARGE, SMALL, Run, Work, examine, examine_once
 from qcow2crypt.probe.images import Images
-from qcow2crypt.probe.job import Job
 from qcow2crypt.probe.libraries import Library, ciphers_imported, libraries
 from qcow2crypt.probe.meaning import meaning
 from qcow2crypt.probe.support import why_no_proof
-from qcow2crypt.probe.tracer import trace
 from qcow2crypt.probe.verdict import Verdict, decide
 
 FORMATS = ("aes", "luks")
@@ -68,22 +68,40 @@ class Report:
     problem: str = ""
 
 
-def examine_qemu(name: str, formats: Sequence[str] = FORMATS) -> Report:
-    """What does the AES in qemu-img, qemu-io, qemu-nbd or qemu-system, for each format."""
+def examine_qemu(
+    name: str, formats: Sequence[str] = FORMATS, images: Images | None = None
+) -> Report:
+    """What does the AES in qemu-img, qemu-io, qemu-nbd or qemu-system, for each format.
+
+    ``images`` of an earlier call save the seconds that making LUKS images takes.
+    """
     try:
         binary = qemu.identify(name)
     except ProbeError as error:
         return Report(name, problem=str(error))
     findings: list[Finding] = []
     refused: list[tuple[str, str]] = []
-    with Images(qemu.beside(binary.path), LARGE) as images:
+    with contextlib.ExitStack() as stack:
+        if images is None:
+            images = stack.enter_context(Images(qemu.beside(binary.path), LARGE))
         for encryption in formats:
             try:
                 for direction, work in qemu.works(binary, images, encryption):
                     findings.append(_find(work, encryption, direction))
-            except ProbeError as error:
+            except ProbeError as error:  # noqa: PERF203 - of two formats, one may do
                 refused.append((encryption, str(error)))
     return _report(Report(binary.path, binary.text, tuple(findings), refused=tuple(refused)))
+
+
+def examine_all(names: Sequence[str], formats: Sequence[str] = FORMATS) -> Iterator[Report]:
+    """``examine_qemu`` for several programs; those with the same qemu-img share its images."""
+    with contextlib.ExitStack() as stack:
+        shared: dict[str | None, Images] = {}
+        for name in names:
+            maker = qemu.beside(shutil.which(name) or name)
+            if maker not in shared:
+                shared[maker] = stack.enter_context(Images(maker, LARGE))
+            yield examine_qemu(name, formats, shared[maker])
 
 
 def examine_self(engine: str = "") -> Report:
@@ -112,13 +130,11 @@ def examine_command(words: Sequence[str]) -> Report:
     subject = " ".join(words)
     if not any(PLACEHOLDER in word for word in words):
         try:
-            evidence = _single(tuple(words))
+            return _report(Report(subject, findings=(_find_once(tuple(words)),)))
         except ProbeError as error:
             return Report(subject, problem=str(error))
-        verdict = decide(evidence)
-        return _report(
-            Report(subject, findings=(Finding("", "", verdict, evidence, _mean(verdict)),))
-        )
+    if shutil.which(words[0]) is None:
+        return Report(subject, problem=f"there is no program '{words[0]}'")
     with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
 
         def work(size: int) -> Run:
@@ -134,7 +150,7 @@ def _find(work: Work, encryption: str, direction: str) -> Finding:
     """The evidence in the best way that this system allows, and the verdict."""
     evidence = _gather(work)
     verdict = decide(evidence)
-    return Finding(encryption, direction, verdict, evidence, _mean(verdict))
+    return Finding(encryption, direction, verdict, evidence, _mean(verdict, evidence))
 
 
 def _gather(work: Work) -> Evidence:
@@ -143,11 +159,22 @@ def _gather(work: Work) -> Evidence:
     try:
         return examine(work)
     except PtraceRefusedError as error:
-        return examine_emulated(work, str(error))
+        return examine_emulated(work, (SMALL, LARGE), str(error))
 
 
-def _mean(verdict: Verdict) -> str:
-    return meaning(verdict, cpu.look().has("aes"), os.environ)
+def _find_once(words: tuple[str, ...]) -> Finding:
+    if reason := why_no_proof():
+        raise ProbeError(f"cannot tell, because {reason}")
+    try:
+        evidence = examine_once(words)
+    except PtraceRefusedError as error:
+        evidence = examine_emulated(lambda _: Run(words), (0, 0), str(error))
+    verdict = decide(evidence)
+    return Finding("", "", verdict, evidence, _mean(verdict, evidence))
+
+
+def _mean(verdict: Verdict, evidence: Evidence) -> str:
+    return meaning(verdict, evidence, cpu.look().has("aes"), os.environ)
 
 
 def _report(report: Report) -> Report:
@@ -155,39 +182,3 @@ def _report(report: Report) -> Report:
     programs = [program for each in evidences for program in each.programs]
     imports = ciphers_imported(programs[-1].path) if programs else ()
     return replace(report, libraries=libraries(evidences), imports=imports)
-
-
-def _single(words: tuple[str, ...]) -> Evidence:
-    """One run, with as much counted as can be at once; output goes to standard error."""
-    if reason := why_no_proof():
-        raise ProbeError(f"cannot tell, because {reason}")
-    registers = bool(perf.why_not())
-    files = (0, 2, 2)
-    seen = trace(
-        Job(words, first=True, system_calls=True, registers=registers, files=files), seconds=None
-    )
-    sites = tuple(
-        SiteCount(place, seen.hits[place].site, count, count)
-        for place, count in seen.counts.items()
-        if place in seen.hits
-    )
-    limits = list(seen.limits)
-    if seen.signal:
-        limits.append(f"the command crashed: signal {seen.signal}")
-    elif seen.status:
-        limits.append(f"the command ended with {seen.status}")
-    if seen.left:
-        limits.append(f"{seen.left} processes were left when it had ended; they were ended")
-    return Evidence(
-        (0, 0),
-        sites,
-        kernel=KernelCount(
-            seen.kernel.sent, seen.kernel.sent, tuple(sorted(seen.kernel.ciphers)),
-            seen.kernel.tried,
-        ),
-        hits=seen.hits,
-        found={path: len(found) for path, found in seen.sites.items()},
-        programs=tuple(seen.programs),
-        uncounted=frozenset(seen.partly),
-        limits=tuple(limits),
-    )  # fmt: skip

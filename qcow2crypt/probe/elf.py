@@ -61,7 +61,7 @@ class Elf:
         if data[4:6] != b"\x02\x01":
             kind = "32-bit" if data[4:5] == b"\x01" else "big-endian"
             raise ProbeError(f"it is a {kind} program; only 64-bit x86-64 can be looked into")
-        self.machine = MACHINES.get(*self._numbers("<H", 18), "another processor")
+        self.machine = MACHINES.get(self._numbers("<H", 18)[0], "another processor")
         self.entry, table = self._numbers("<QQ", 24)
         size, count = self._numbers("<HH", 54)
         self.segments = tuple(self._segments(table, size, count))
@@ -152,13 +152,11 @@ class Elf:
     @functools.cached_property
     def symbols(self) -> tuple[tuple[str, int, int, int, int], ...]:
         """Name, address, size, type and section of every symbol, dynamic ones and others."""
-        table, = self._numbers("<Q", 40)
+        (table,) = self._numbers("<Q", 40)
         size, count = self._numbers("<HH", 58)
         if not table or size < 64:
             return ()
-        sections = [
-            self._numbers("<IIQQQQIIQQ", table + number * size) for number in range(count)
-        ]
+        sections = [self._numbers("<IIQQQQIIQQ", table + number * size) for number in range(count)]
         rows = []
         for _, kind, _, _, offset, length, link, _, _, entry in sections:
             if kind in {_DYNSYM_SECTION, _SYMTAB_SECTION} and entry == 24 and link < count:
@@ -209,7 +207,7 @@ class Elf:
         part = self.segment(_EH_FRAME_HDR)
         if part is None or self.data[part.offset : part.offset + 4] != b"\x01\x1b\x03\x3b":
             return ()
-        count, = self._numbers("<I", part.offset + 8)
+        (count,) = self._numbers("<I", part.offset + 8)
         count = min(count, part.size // 8, _MANY)
         raw = self._numbers(f"<{2 * count}i", part.offset + 12)
         return tuple(sorted(part.address + start for start in raw[::2]))

@@ -46,6 +46,9 @@ class KernelCount(NamedTuple):
     tried: int = 0
 
 
+_NONE = KernelCount()
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What was seen.
@@ -61,7 +64,7 @@ class Evidence:
     payload: tuple[int, int]
     sites: tuple[SiteCount, ...] = ()
     tables: tuple[TableCount, ...] = ()
-    kernel: KernelCount = KernelCount()
+    kernel: KernelCount = _NONE
     hits: dict[Place, Hit] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
     programs: tuple[Program, ...] = ()

@@ -129,6 +129,38 @@ def _with_users(work: Work, evidence: Evidence) -> Evidence:
     )
 
 
+def examine_once(words: tuple[str, ...]) -> Evidence:
+    """One run of a command as it is, with as much counted as can be at once.
+
+    It reads our standard input; what it prints goes to standard error.  Raises ProbeError where it
+    cannot be started, PtraceRefusedError where it cannot be traced.
+    """
+    job = Job(words, first=True, system_calls=True, registers=bool(perf.why_not()), files=(0, 2, 2))
+    seen = trace(job)
+    limits = list(seen.limits)
+    if seen.signal:
+        limits.append(f"the command crashed: signal {seen.signal}")
+    elif seen.status:
+        limits.append(f"the command ended with {seen.status}")
+    if seen.left:
+        limits.append(f"processes left when it had ended, which were ended: {seen.left}")
+    use = seen.kernel
+    return Evidence(
+        (0, 0),
+        tuple(
+            SiteCount(place, seen.hits[place].site, count, count)
+            for place, count in seen.counts.items()
+            if place in seen.hits
+        ),
+        kernel=KernelCount(use.sent, use.sent, tuple(sorted(use.ciphers)), use.tried),
+        hits=seen.hits,
+        found={path: len(found) for path, found in seen.sites.items()},
+        programs=tuple(seen.programs),
+        uncounted=frozenset(seen.partly),
+        limits=tuple(limits),
+    )
+
+
 def _do(work: Work, size: int, job: Job) -> Trace:
     """One traced run.  A run that fails is done again: some work fails under load."""
     problem = ""

@@ -46,7 +46,7 @@ class Images:
     def new(self, name: str, encryption: str, *, filled: bool) -> Path:
         """A copy that may be written to: empty, or with PATTERN in its first bytes."""
         target = self.folder / name
-        shutil.copyfile(self._template(encryption, filled), target)
+        shutil.copyfile(self._template(encryption, filled=filled), target)
         return target
 
     def cut(self, size: int) -> Path:
@@ -66,7 +66,7 @@ class Images:
         return path
 
     @functools.cache  # noqa: B019 - it lives as long as the command
-    def _template(self, encryption: str, filled: bool) -> Path:
+    def _template(self, encryption: str, *, filled: bool) -> Path:
         make = self._aes if encryption == "aes" else self._luks
         path = self.folder / f"{encryption}-{'filled' if filled else 'empty'}"
         make(path, filled)
@@ -83,7 +83,7 @@ class Images:
         if self._qemu_img is None:
             raise ProbeError("no LUKS image can be made: there is no qemu-img")
         if filled:
-            shutil.copyfile(self._template("luks", False), path)
+            shutil.copyfile(self._template("luks", filled=False), path)
             self._quietly(
                 "convert", *SECRET_OBJECT, "-n", "--target-image-opts", "-f", "raw",
                 str(self.raw(self._filled)), image_options(path),
@@ -97,7 +97,7 @@ class Images:
 
     def _quietly(self, *words: str) -> None:
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - an installed qemu-img
                 [self._qemu_img or "", *words],
                 check=False,
                 capture_output=True,

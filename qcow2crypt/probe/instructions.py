@@ -24,7 +24,9 @@ _NEAR = 1024
 _FEW = 4
 """So many doubtful neighbours make each other sure."""
 
-_VEX = re.compile(rb"\xc4(?=[\x00-\xff]{2}[\xdb-\xdf])[\x02\x22\x42\x62\x82\xa2\xc2\xe2][\x00-\xff]")
+_VEX = re.compile(
+    rb"\xc4(?=[\x00-\xff]{2}[\xdb-\xdf])[\x02\x22\x42\x62\x82\xa2\xc2\xe2][\x00-\xff]"
+)
 _VEX_KEYGEN = re.compile(rb"\xc4[\x03\x23\x43\x63\x83\xa3\xc3\xe3][\x79\xf9]\xdf")
 _EVEX = re.compile(rb"\x62(?=[\x00-\xff]{3}[\xdc-\xdf])[\x00-\xff]{3}")
 _WIDTHS = {0: 16, 1: 32, 2: 64}
@@ -78,7 +80,7 @@ def _legacy(code: bytes) -> Iterator[Site]:
                 rex = place >= 1 and 0x40 <= code[place - 1] <= 0x4F
                 start = place - 2 if rex else place - 1
                 if start >= 0 and code[start] == 0x66:
-                    yield Site(start, code[start : place + 3], name, 16, True)
+                    yield Site(start, code[start : place + 3], name, 16, sure=True)
             place = code.find(escape, place + 1)
 
 
@@ -90,9 +92,9 @@ def _vex(code: bytes) -> Iterator[Site]:
         # 66 is the prefix.  AESIMC has one source, so its second register field is all ones.
         if third & 3 == 1 and (opcode != 0xDB or third & 0x7F == 0x79):
             width = 32 if third & 4 else 16
-            yield Site(start, code[start : start + 4], _ROUNDS[opcode], width, False)
+            yield Site(start, code[start : start + 4], _ROUNDS[opcode], width, sure=False)
     for found in _VEX_KEYGEN.finditer(code):
-        yield Site(found.start(), found.group(), _KEYGEN, 16, False)
+        yield Site(found.start(), found.group(), _KEYGEN, 16, sure=False)
 
 
 def _evex(code: bytes) -> Iterator[Site]:
@@ -103,7 +105,7 @@ def _evex(code: bytes) -> Iterator[Site]:
         width = _WIDTHS.get(third >> 5 & 3)
         if first & 15 == 2 and second & 7 == 5 and not third & 0x97 and width is not None:
             opcode = code[start + 4]
-            yield Site(start, code[start : start + 5], _ROUNDS[opcode], width, False)
+            yield Site(start, code[start : start + 5], _ROUNDS[opcode], width, sure=False)
 
 
 def _with_company(legacy: list[Site], doubtful: list[Site]) -> list[Site]:

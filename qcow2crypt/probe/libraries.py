@@ -67,7 +67,11 @@ def libraries(evidences: list[Evidence]) -> tuple[Library, ...]:
     rows = [_library(path, needed, evidences) for path, needed in mapped.items()]
     return tuple(
         sorted(
-            (row for row in rows if row.sites or row.tables or _KNOWN.match(PurePath(row.path).name)),
+            (
+                row
+                for row in rows
+                if row.sites or row.tables or _KNOWN.match(PurePath(row.path).name)
+            ),
             key=lambda row: (-row.per_block, -row.tables, -row.sites, row.path),
         )
     )
@@ -75,9 +79,7 @@ def libraries(evidences: list[Evidence]) -> tuple[Library, ...]:
 
 def _is(path: str, soname: str) -> bool:
     name = PurePath(path).name
-    return name == soname or name.startswith(f"{soname}.") or name.startswith(
-        soname.partition(".so")[0] + "-"
-    )
+    return name == soname or name.startswith((f"{soname}.", soname.partition(".so")[0] + "-"))
 
 
 def _library(path: str, needed: bool, evidences: list[Evidence]) -> Library:

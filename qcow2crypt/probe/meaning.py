@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from qcow2crypt.probe.evidence import Evidence
 from qcow2crypt.probe.verdict import HARDWARE, KERNEL, MIXED, SOFTWARE, Verdict
 
 _SWITCHES = {
@@ -23,14 +24,12 @@ SETTINGS = ("NETTLE_FAT_OVERRIDE", "GNUTLS_CPUID_OVERRIDE", "OPENSSL_ia32cap", "
 """Variables of the environment that choose between instructions and software."""
 
 
-def meaning(verdict: Verdict, has_aes: bool | None, environment: Mapping[str, str]) -> str:
+def meaning(
+    verdict: Verdict, evidence: Evidence, has_aes: bool | None, environment: Mapping[str, str]
+) -> str:
     """The sentence.  ``has_aes``: what the processor offers, None where nobody knows."""
     if verdict.kind == HARDWARE:
-        switches = (_switch(each.place.path) for each in verdict.by)
-        found = next((switch for switch in switches if switch), "")
-        return "It encrypts with the AES instructions of the processor" + (
-            f"; {found}, to compare." if found else "."
-        )
+        return _hardware(verdict, evidence.where)
     if verdict.kind == SOFTWARE:
         return _software(verdict, has_aes, environment)
     if verdict.kind == KERNEL:
@@ -40,7 +39,20 @@ def meaning(verdict: Verdict, has_aes: bool | None, environment: Mapping[str, st
         )
     if verdict.kind == MIXED:
         return "A part of the payload goes one way and a part another: see --proof."
-    return "Nothing is known for certain: what was not seen may still be done."
+    if evidence.payload == (0, 0):
+        return "Put {} in place of a file that it reads: then two sizes of payload decide."
+    return "What was not seen may still be done."
+
+
+def _hardware(verdict: Verdict, where: str) -> str:
+    if where:
+        return (
+            f"On the {where} it encrypts with AES instructions; on this one that is likely, and "
+            "not proven."
+        )
+    switches = (_switch(each.place.path) for each in verdict.by)
+    found = next((f"; {switch}, to compare" for switch in switches if switch), "")
+    return f"It encrypts with the AES instructions of the processor{found}."
 
 
 def _switch(path: str) -> str:

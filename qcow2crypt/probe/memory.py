@@ -71,7 +71,7 @@ def maps_of(pid: int) -> tuple[Mapping, ...]:
 def program_of(pid: int) -> str:
     """The path of the program that a process runs; empty if it has ended."""
     try:
-        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+        return str(Path(f"/proc/{pid}/exe").readlink()).removesuffix(" (deleted)")
     except OSError:
         return ""
 
@@ -79,7 +79,7 @@ def program_of(pid: int) -> str:
 def threads_of(pid: int) -> list[int]:
     """The threads of the process that ``pid`` is a thread of."""
     try:
-        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+        return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return []
 

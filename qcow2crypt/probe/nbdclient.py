@@ -20,7 +20,8 @@ _PATIENCE = 20.0
 def transfer(path: Path, ended: threading.Event, *, write: bytes = b"", read: int = 0) -> None:
     """Connect to the server at the socket ``path``, write or read from 0 on, disconnect.
 
-    Waits for the socket to appear, unless the server has ``ended``.  Raises ProbeError where it is no server, or refuses.
+    Waits for the socket to appear, unless the server has ``ended``.  Raises ProbeError where it
+    is no server, or refuses.
     """
     try:
         with _connected(path, ended) as line:

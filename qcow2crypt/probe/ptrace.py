@@ -29,12 +29,13 @@ WAIT_OWN = 0x20000000  # __WNOTHREAD: not the children of other threads
 class Registers(ctypes.Structure):
     """struct user_regs_struct."""
 
-    _fields_ = [  # noqa: RUF012 - ctypes wants a list
+    _fields_ = [
         (name, ctypes.c_ulonglong)
         for name in (
-            "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags "
-            "rsp ss fs_base gs_base ds es fs gs"
-        ).split()
+            *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx"),
+            *("rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base"),
+            *("gs_base", "ds", "es", "fs", "gs"),
+        )
     ]
     rip: int
     rsp: int
@@ -43,7 +44,7 @@ class Registers(ctypes.Structure):
 class SyscallInfo(ctypes.Structure):
     """struct ptrace_syscall_info, at entry (number, arguments) and at exit (result in number)."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("op", ctypes.c_uint8),
         ("padding", ctypes.c_uint8 * 3),
         ("arch", ctypes.c_uint32),

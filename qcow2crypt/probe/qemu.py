@@ -21,7 +21,9 @@ from qcow2crypt.probe.nbdclient import transfer
 
 ENCRYPT, DECRYPT = "encrypt", "decrypt"
 _SECONDS = 20
-_VERSION = re.compile(r"^(?:\S*/)?(qemu-img|qemu-io|qemu-nbd|QEMU emulator)(?: version)? (\d+)\.(\d+)\S*.*")
+_VERSION = re.compile(
+    r"^(?:\S*/)?(qemu-img|qemu-io|qemu-nbd|QEMU emulator)(?: version)? (\d+)\.(\d+)\S*.*"
+)
 _NEW_OPTIONS = (2, 10)
 """The first version that takes a passphrase by --object for AES images."""
 _WANTED = re.compile(r"qemu-(img|io|nbd|system-\w+)")
@@ -62,7 +64,7 @@ def identify(name: str) -> Binary:
         raise ProbeError(f"there is no program '{name}'")
     path = os.path.abspath(path)  # noqa: PTH100 - links stay: a name may choose what is done
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - what the user asked to examine
             [path, "--version"],
             check=False,
             capture_output=True,

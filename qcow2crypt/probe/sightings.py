@@ -20,7 +20,6 @@ from qcow2crypt.probe.tables import watch_offset
 from qcow2crypt.probe.watch import AT_ONCE, Watch
 
 
-
 @dataclass(slots=True)
 class Thread:
     """A thread that we know of; ``process`` is 0 until its parent has told of it."""

@@ -51,7 +51,7 @@ class Space:
         twin.__dict__.update(self.__dict__)
         twin.armed = dict(self.armed)
         twin.watched = list(self.watched)
-        twin._searched = set(self._searched)
+        twin._searched = set(self._searched)  # noqa: SLF001 - of this class
         return twin
 
     def _stop_at_entry(self, pid: int) -> None:

@@ -181,11 +181,15 @@ class _Tracer:
                 return
         elif number == signal.SIGTRAP | ptrace.SYSCALL_MARK:
             self._kernel.stop(tid, thread.process, ptrace.syscall_info(tid))
-        elif number != signal.SIGTRAP or thread.space is None:
-            deliver = number
-        elif not self._sightings.trapped(tid, thread, thread.space):
+        elif not self._for_us(tid, thread, number):
             deliver = number
         self._sightings.resume(tid, thread, deliver)
+
+    def _for_us(self, tid: int, thread: Thread, number: int) -> bool:
+        """Was it a breakpoint of ours?  Every other signal is for the program."""
+        if number != signal.SIGTRAP or thread.space is None:
+            return False
+        return self._sightings.trapped(tid, thread, thread.space)
 
     def _born(self, parent: Thread, child: int, event: int) -> None:
         """A new thread or process.  Its memory is a copy after a fork, and the same otherwise."""

@@ -86,16 +86,20 @@ def _judge(
         return UNKNOWN, "AES instructions ran that could not be counted"
     if seen == [SOFTWARE]:
         return SOFTWARE, "tables of software AES are read for the payload, and no AES instruction"
-    if seen == [KERNEL]:
-        if by_kernel >= _ALL:
-            return KERNEL, "the payload is handed to the kernel (AF_ALG)"
-        return UNKNOWN, "a part of the payload is handed to the kernel; the rest was not seen"
+    if seen == [KERNEL] and by_kernel >= _ALL:
+        return KERNEL, "the payload is handed to the kernel (AF_ALG)"
+    return UNKNOWN, _nothing(seen, evidence)
+
+
+def _nothing(seen: list[str], evidence: Evidence) -> str:
+    if seen:
+        return "a part of the payload is handed to the kernel; the rest was not seen"
     if evidence.hits:
-        return UNKNOWN, (
+        return (
             f"{len(evidence.hits)} AES instructions ran, none of them for the payload; "
             "nor was a known table of software AES read for it"
         )
-    return UNKNOWN, "no AES instruction ran, and no known table of software AES was read"
+    return "no AES instruction ran, and no known table of software AES was read"
 
 
 _WORDS = {HARDWARE: "AES instructions", SOFTWARE: "software tables", KERNEL: "the kernel"}
@@ -103,7 +107,9 @@ _WORDS = {HARDWARE: "AES instructions", SOFTWARE: "software tables", KERNEL: "th
 
 def _one_run(evidence: Evidence) -> str:
     blocks = sum(each.small * each.site.width for each in evidence.sites) // BLOCK_SIZE
-    if evidence.sites or evidence.hits:
+    if evidence.hits and not evidence.sites:
+        return f"{len(evidence.hits)} different AES instructions ran; how often was not counted"
+    if evidence.sites:
         more = " at least" if evidence.uncounted else ""
         return (
             f"AES instructions ran and finished {blocks} blocks{more}; from one run nobody can "
@@ -113,7 +119,8 @@ def _one_run(evidence: Evidence) -> str:
 
 
 def _growing(
-    evidence: Evidence, counted: tuple[SiteCount, ...] | tuple[TableCount, ...] | list[TableCount],
+    evidence: Evidence,
+    counted: tuple[SiteCount, ...] | tuple[TableCount, ...] | list[TableCount],
     least: float,
 ) -> tuple[SiteCount | TableCount, ...]:
     """Those that grow with the payload by ``least`` for each block, and more."""

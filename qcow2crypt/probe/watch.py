@@ -61,7 +61,7 @@ class PerfWatch:
         for each in threads_of(tid):
             try:
                 descriptors.append(perf.open_counter(each, address, data=place.data))
-            except ProcessLookupError:
+            except ProcessLookupError:  # noqa: PERF203 - each thread by itself
                 continue  # a thread that has just ended
             except OSError as error:
                 self.limits.append(f"a counter was refused ({error.strerror})")
