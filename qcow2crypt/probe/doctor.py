@@ -128,13 +128,13 @@ def examine_command(words: Sequence[str]) -> Report:
     and nobody can tell what it was for.
     """
     subject = " ".join(words)
+    if shutil.which(words[0]) is None:
+        return Report(subject, problem=f"there is no program '{words[0]}'")
     if not any(PLACEHOLDER in word for word in words):
         try:
             return _report(Report(subject, findings=(_find_once(tuple(words)),)))
         except ProbeError as error:
             return Report(subject, problem=str(error))
-    if shutil.which(words[0]) is None:
-        return Report(subject, problem=f"there is no program '{words[0]}'")
     with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
 
         def work(size: int) -> Run:

@@ -65,6 +65,7 @@ def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
         places = (*sites, *tables)
         counts: dict[int, dict[Place, int]] = {small: {}, large: {}}
         limits = list(first.limits)
+        partly: set[Place] = set()
         for start in range(0, len(places), AT_ONCE):
             group = places[start : start + AT_ONCE]
             for size in (small, large):
@@ -72,6 +73,7 @@ def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
                 seen = _do(work, size, job)
                 counts[size].update(seen.counts)
                 limits += seen.limits
+                partly |= seen.partly & sites.keys()
         kernel = _kernel(work, first, large)
     except WorkFailedError as error:
         return Evidence(payload, failure=str(error))
@@ -89,6 +91,7 @@ def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
         first.hits,
         {path: len(found) for path, found in first.sites.items()},
         tuple(first.programs),
+        uncounted=frozenset(partly),
         limits=tuple(dict.fromkeys(limits)),
     )
     return _with_users(work, evidence)

@@ -70,10 +70,9 @@ def _signatures() -> tuple[tuple[str, bytes, bool], ...]:
 def _word_forms(name: str, words: Sequence[int]) -> Iterator[tuple[str, bytes]]:
     """The words once each, and each word twice, as 64-bit entries hold them; both byte orders."""
     # In the tables that end in 4 all bytes of a word are the same.
-    orders = (
-        (("little", ""),) if name.endswith("4") else (("little", ""), ("big", ", bytes turned"))
-    )
-    for order, suffix in orders:
-        texts = [word.to_bytes(4, order) for word in words[:4]]
+    little = [word.to_bytes(4, "little") for word in words[:4]]
+    turned = [text[::-1] for text in little]
+    forms = [("", little)] if name.endswith("4") else [("", little), (", bytes turned", turned)]
+    for suffix, texts in forms:
         yield name + suffix, b"".join(texts)
         yield f"{name}, doubled{suffix}", b"".join(text * 2 for text in texts[:2])

@@ -85,8 +85,10 @@ class _Tracer:
             self._loop()
             self.record.counts = self._watch.counts()
             self.record.users = self._watch.users()
+            if self._watch.incomplete:
+                self.record.partly |= set(self.record.counts)
             self.record.limits += dict.fromkeys(self._watch.limits)
-            if not self._started and not self._cancelled:
+            if not self._started and self.record.status is not None:
                 raise ProbeError(f"'{self._job.words[0]}' cannot be started")
         except BaseException as error:  # noqa: BLE001 - told by the other thread
             self.failure = error

@@ -77,21 +77,22 @@ def _judge(
 ) -> tuple[str, str]:
     if len(seen) > 1:
         return MIXED, f"the payload goes through {' and '.join(map(_WORDS.__getitem__, seen))}"
+    by_instructions = f"{per_block:.4f} blocks by AES instructions for each block of payload"
+    if seen == [HARDWARE] and per_block >= _ALL:
+        return HARDWARE, by_instructions
     if seen == [HARDWARE]:
-        text = f"{per_block:.4f} blocks by AES instructions for each block of payload"
-        if per_block >= _ALL:
-            return HARDWARE, text
-        return UNKNOWN, f"{text}; what does the rest was not seen"
-    if evidence.uncounted:
-        return UNKNOWN, "AES instructions ran that could not be counted"
-    if seen == [SOFTWARE]:
-        return SOFTWARE, "tables of software AES are read for the payload, and no AES instruction"
-    if seen == [KERNEL] and by_kernel >= _ALL:
-        return KERNEL, "the payload is handed to the kernel (AF_ALG)"
+        return UNKNOWN, f"{by_instructions}; what does the rest was not seen"
+    if not evidence.uncounted:
+        if seen == [SOFTWARE]:
+            return SOFTWARE, "tables of software AES are read for the payload"
+        if seen == [KERNEL] and by_kernel >= _ALL:
+            return KERNEL, "the payload is handed to the kernel (AF_ALG)"
     return UNKNOWN, _nothing(seen, evidence)
 
 
 def _nothing(seen: list[str], evidence: Evidence) -> str:
+    if evidence.uncounted:
+        return "AES instructions ran that could not be counted"
     if seen:
         return "a part of the payload is handed to the kernel; the rest was not seen"
     if evidence.hits:

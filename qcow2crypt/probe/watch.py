@@ -17,14 +17,15 @@ from qcow2crypt.probe.record import Offset, Place
 from qcow2crypt.probe.space import Space
 
 AT_ONCE = perf.AT_ONCE
-_MOST_HITS = 20_000
-"""Stops after which the debug registers are turned off: it takes seconds by then."""
+_MOST_HITS = 200_000
+"""Stops after which the debug registers are turned off: it takes ten seconds by then."""
 
 
 class Watch(Protocol):
-    """A way to count."""
+    """A way to count.  ``incomplete`` where it had to stop before the end."""
 
     limits: list[str]
+    incomplete: bool
 
     def begin(self, tid: int, address: int, place: Place) -> bool:
         """Count at ``address`` from now on; False where that cannot be."""
@@ -53,6 +54,7 @@ class PerfWatch:
 
     def __init__(self) -> None:
         self.limits: list[str] = []
+        self.incomplete = False
         self._open: dict[Place, list[int]] = {}
 
     def begin(self, tid: int, address: int, place: Place) -> bool:
@@ -100,10 +102,10 @@ class RegisterWatch:
 
     def __init__(self) -> None:
         self.limits: list[str] = []
+        self.incomplete = False
         self._counts: Counter[Place] = Counter()
         self._users: dict[Place, Counter[Offset]] = {}
         self._set: dict[int, list[tuple[int, Place]]] = {}
-        self._full = False
 
     def begin(self, tid: int, address: int, place: Place) -> bool:
         """Every thread gets it when it stops next."""
@@ -113,7 +115,7 @@ class RegisterWatch:
 
     def sync(self, space: Space, tid: int) -> None:
         """Bring the registers of a stopped thread up to date."""
-        wanted = [] if self._full else space.watched
+        wanted = [] if self.incomplete else space.watched
         if self._set.get(tid, []) == wanted:
             return
         control = 0
@@ -141,8 +143,8 @@ class RegisterWatch:
                 self._counts[place] += 1
                 if place.data and (user := space.place_of(address - 1)):
                     self._users.setdefault(place, Counter())[user] += 1
-        if self._counts.total() >= _MOST_HITS and not self._full:
-            self._full = True
+        if self._counts.total() >= _MOST_HITS and not self.incomplete:
+            self.incomplete = True
             self.limits.append(f"counting ended after {_MOST_HITS} hits")
         return True
 
