@@ -183,15 +183,16 @@ def _do(work: Work, size: int, job: Job) -> Trace:
 
 def _problem(run: Run, seen: Trace, said: int) -> str:
     name = os.path.basename(run.words[0])  # noqa: PTH119 - a word of a command line
-    if seen.companion and not seen.status:
-        return f"'{name}': {seen.companion}"
     if seen.timed_out:
-        return f"'{name}' did not end within {_SECONDS:.0f} seconds; it was ended"
+        late = f"did not end within {_SECONDS:.0f} seconds; it was ended"
+        return f"'{name}': {seen.companion}" if seen.companion else f"'{name}' {late}"
     if seen.signal:
         return f"'{name}' crashed: signal {seen.signal}"
     if seen.status:
         text = os.pread(said, 2000, 0).decode("utf-8", "replace").strip().splitlines()
         return f"'{name}' ended with {seen.status}" + (f": {text[-1]}" if text else "")
+    if seen.companion:
+        return f"'{name}': {seen.companion}"
     return run.check()
 
 

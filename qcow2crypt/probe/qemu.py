@@ -124,7 +124,7 @@ def _img(binary: Binary, images: Images, encryption: str, size: int, direction: 
     options = image_options(source, only=size)
     return Run(
         (binary.path, "convert", *SECRET_OBJECT, "--image-opts", "-O", "raw", options, str(out)),
-        check=lambda: "" if out.read_bytes() == PATTERN * size else _WRONG,
+        check=lambda: _holds(out, size),
     )
 
 
@@ -190,8 +190,16 @@ def _old_decrypt(binary: Binary, images: Images, size: int) -> Run:
     return Run(
         (binary.path, "convert", "-f", "qcow2", "-O", "raw", str(source), str(out)),
         stdin=f"{SECRET}\r".encode(),
-        check=lambda: "" if out.read_bytes() == PATTERN * size else _WRONG,
+        check=lambda: _holds(out, size),
     )
+
+
+def _holds(path: Path, size: int) -> str:
+    try:
+        right = path.read_bytes() == PATTERN * size
+    except OSError as error:
+        return f"the result cannot be read: {error}"
+    return "" if right else _WRONG
 
 
 def _compare(images: Images, path: Path, encryption: str, size: int) -> str:

@@ -10,6 +10,7 @@ import pytest
 from support.native_c import Variant, driver, vector_lines
 from support.tools import find_tool
 
+
 @pytest.fixture(scope="session")
 def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Gives the path of a program; without it the test is skipped, or fails if required."""

@@ -88,9 +88,7 @@ def test_capstone_sees_the_same_at_each_place(path: Path | None) -> None:
         assert offset is not None
         if not site.sure:
             continue
-        _, _, name, operands = next(
-            machine.disasm_lite(elf.data[offset : offset + 16], address, 1)
-        )
+        _, _, name, operands = next(machine.disasm_lite(elf.data[offset : offset + 16], address, 1))
         assert name == site.mnemonic
         assert {16: "xmm", 32: "ymm", 64: "zmm"}[site.width] in operands
 
