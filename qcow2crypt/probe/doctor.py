@@ -106,18 +106,31 @@ def examine_all(names: Sequence[str], formats: Sequence[str] = FORMATS) -> Itera
 
 def examine_self(engine: str = "") -> Report:
     """What does the AES in our own engine: the one in use, or the one that is named."""
-    home = str(Path(qcow2crypt.__file__).parent.parent)
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [path or os.curdir for path in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     if engine:
         environment["QCOW2CRYPT_ENGINE"] = engine
-    words = (sys.executable, "-m", "qcow2crypt.probe.ownwork")
+    # -S: nothing of other packages is started, and PYTHONPATH has all that is needed.
+    words = (sys.executable, "-S", "-m", "qcow2crypt.probe.ownwork")
+    with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
 
-    def work(direction: str) -> Work:
-        return lambda size: Run((*words, direction, str(size)), environment=environment)
+        def work(direction: str) -> Work:
+            def run(size: int) -> Run:
+                file = str(_payload(folder, size))
+                return Run((*words, direction, file), reads=file, environment=environment)
 
-    findings = tuple(_find(work(way), "aes", way) for way in (qemu.ENCRYPT, qemu.DECRYPT))
+            return run
+
+        findings = tuple(_find(work(way), "aes", way) for way in (qemu.ENCRYPT, qemu.DECRYPT))
     return _report(Report("qcow2crypt", f"version {qcow2crypt.__version__}", findings))
+
+
+def _payload(folder: str, size: int) -> Path:
+    """A file of so many random bytes."""
+    path = Path(folder) / f"payload-{size}"
+    if not path.exists():
+        path.write_bytes(secrets.token_bytes(size))
+    return path
 
 
 def examine_command(words: Sequence[str]) -> Report:
@@ -138,10 +151,9 @@ def examine_command(words: Sequence[str]) -> Report:
     with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
 
         def work(size: int) -> Run:
-            payload = Path(folder) / f"payload-{size}"
-            if not payload.exists():
-                payload.write_bytes(secrets.token_bytes(size))
-            return Run(tuple(word.replace(PLACEHOLDER, str(payload)) for word in words))
+            payload = _payload(folder, size)
+            real = tuple(word.replace(PLACEHOLDER, str(payload)) for word in words)
+            return Run(real, reads=str(payload))
 
         return _report(Report(subject, findings=(_find(work, "", ""),)))
 

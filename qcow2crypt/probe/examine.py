@@ -29,6 +29,8 @@ _SECONDS = 60.0
 _DOUBTFUL = 8
 _TABLES = 24
 _TRIES = 3
+_MANY = 12
+"""So many instructions to count make it worth while to look which of them can matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class Run:
     """One run of a piece of work.
 
     ``stdin``      what it reads from standard input
+    ``reads``      the file with the payload: before it is opened nothing is done for the payload
     ``meanwhile``  called while it runs, such as a client of a server
     ``check``      called after a run that ended well: what is wrong with the result, or nothing
     """
 
     words: tuple[str, ...]
     stdin: bytes = b""
+    reads: str = ""
     meanwhile: Callable[[threading.Event], object] | None = None
     check: Callable[[], str] = field(default=str)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -62,6 +66,8 @@ def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
     try:
         first = _do(work, small, Job((), system_calls=True, registers=registers))
         sites, tables = _to_count(first)
+        if len(sites) > _MANY:
+            sites = _later(work, payload, sites, registers=registers)
         places = (*sites, *tables)
         counts: dict[int, dict[Place, int]] = {small: {}, large: {}}
         limits = list(first.limits)
@@ -105,6 +111,22 @@ def _to_count(first: Trace) -> tuple[dict[Place, Site], dict[Place, Table]]:
     one_each = {(place.path, table.name): place for place, table in first.tables.items()}
     tables = {place: first.tables[place] for place in list(one_each.values())[:_TABLES]}
     return sites, tables
+
+
+def _later(
+    work: Work, payload: tuple[int, int], sites: dict[Place, Site], *, registers: bool
+) -> dict[Place, Site]:
+    """Those that run after the payload was opened, with either size: others cannot be for it.
+
+    A library that tests itself runs many more than it uses then.
+    """
+    if not work(payload[0]).reads:
+        return sites
+    kept: set[Place] = set()
+    for size in payload:
+        job = Job((), system_calls=True, registers=registers)
+        kept |= _do(work, size, job, late=True).hits.keys()
+    return {place: site for place, site in sites.items() if place in kept or not site.sure}
 
 
 def _kernel(work: Work, first: Trace, large: int) -> KernelCount:
@@ -164,14 +186,23 @@ def examine_once(words: tuple[str, ...]) -> Evidence:
     )
 
 
-def _do(work: Work, size: int, job: Job) -> Trace:
-    """One traced run.  A run that fails is done again: some work fails under load."""
+def _do(work: Work, size: int, job: Job, *, late: bool = False) -> Trace:
+    """One traced run; ``late`` puts breakpoints there only when the payload is opened.
+
+    A run that fails is done again: some work fails under load.
+    """
     problem = ""
     for _ in range(_TRIES):
         run = work(size)
         with _files(run.stdin) as (files, said):
             seen = trace(
-                replace(job, words=run.words, environment=run.environment, files=files),
+                replace(
+                    job,
+                    words=run.words,
+                    environment=run.environment,
+                    files=files,
+                    after=run.reads if late else "",
+                ),
                 seconds=_SECONDS,
                 meanwhile=run.meanwhile,
             )

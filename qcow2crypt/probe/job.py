@@ -16,6 +16,7 @@ class Job:
     ``sites``     True puts a breakpoint on every AES instruction
     ``places``    what to count from the start, at most four
     ``first``     count the last-round instructions that run first, as many as there is room for
+    ``after``     put them there only when a file of this path is opened; needs ``system_calls``
     ``registers`` count with the debug registers and not with perf
     ``files``     descriptors for standard input, output and error; those of this process if None
     """
@@ -24,6 +25,7 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     sites: bool = True
     places: tuple[Place, ...] = ()
+    after: str = ""
     first: bool = False
     registers: bool = False
     system_calls: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from qcow2crypt.probe.memory import read_memory
-from qcow2crypt.probe.ptrace import SyscallInfo
+from qcow2crypt.probe.ptrace import AT_ENTRY, AT_EXIT, SyscallInfo
 from qcow2crypt.probe.record import KernelUse
 
 _FAMILY = 38  # AF_ALG
@@ -17,7 +17,6 @@ _WRITE, _SOCKET, _ACCEPT, _SENDTO, _SENDMSG, _BIND = 1, 41, 43, 44, 46, 49
 _CLOSE, _SPLICE, _ACCEPT4 = 3, 275, 288
 _SENDING = frozenset((_WRITE, _SENDTO, _SENDMSG))
 _NAME_OFFSET = 24  # in struct sockaddr_alg
-_ENTRY, _EXIT = 1, 2
 
 
 class KernelWatch:
@@ -30,9 +29,9 @@ class KernelWatch:
 
     def stop(self, tid: int, process: int, info: SyscallInfo) -> None:
         """A thread stopped at the entry or exit of a system call."""
-        if info.op == _ENTRY:
+        if info.op == AT_ENTRY:
             self._calls[tid] = info.number, tuple(info.arguments)
-        elif info.op == _EXIT and tid in self._calls:
+        elif info.op == AT_EXIT and tid in self._calls:
             number, arguments = self._calls.pop(tid)
             self._done(process, tid, number, arguments, info.number)
 

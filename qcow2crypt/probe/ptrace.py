@@ -9,11 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 EVENT_STOP = 128
 FORK, VFORK, CLONE, EXEC = 1, 2, 3, 4
 SYSCALL_MARK = 0x80
+AT_ENTRY, AT_EXIT = 1, 2
+"""What ``SyscallInfo.op`` says."""
 
 _PEEKUSER, _POKEUSER, _CONT, _GETREGS, _SETREGS, _SYSCALL = 3, 6, 7, 12, 13, 24
 _GETEVENTMSG, _SEIZE, _INTERRUPT, _LISTEN = 0x4201, 0x4206, 0x4207, 0x4208
@@ -56,6 +59,7 @@ class SyscallInfo(ctypes.Structure):
     ]
     op: int
     number: int
+    arguments: Sequence[int]
 
 
 @functools.cache

@@ -117,6 +117,7 @@ def _img(binary: Binary, images: Images, encryption: str, size: int, direction: 
         words = ("-n", "--target-image-opts", "-f", "raw", str(images.raw(size)))
         return Run(
             (binary.path, "convert", *SECRET_OBJECT, *words, image_options(target)),
+            reads=str(images.raw(size)),
             check=lambda: _compare(images, target, encryption, size),
         )
     source = images.new("source", encryption, filled=True)
@@ -124,6 +125,7 @@ def _img(binary: Binary, images: Images, encryption: str, size: int, direction: 
     options = image_options(source, only=size)
     return Run(
         (binary.path, "convert", *SECRET_OBJECT, "--image-opts", "-O", "raw", options, str(out)),
+        reads=str(source),
         check=lambda: _holds(out, size),
     )
 
@@ -133,7 +135,11 @@ def _io(binary: Binary, images: Images, encryption: str, size: int, direction: s
     verb = "write" if direction == ENCRYPT else "read"
     command = f"{verb} -P {PATTERN[0]:#x} 0 {size}"
     words = (*SECRET_OBJECT, "--image-opts", "-c", command, image_options(image))
-    return Run((binary.path, *words), check=lambda: _compare(images, image, encryption, size))
+    return Run(
+        (binary.path, *words),
+        reads=str(image),
+        check=lambda: _compare(images, image, encryption, size),
+    )
 
 
 def _nbd(binary: Binary, images: Images, encryption: str, size: int, direction: str) -> Run:
@@ -150,6 +156,7 @@ def _nbd(binary: Binary, images: Images, encryption: str, size: int, direction: 
     words = (*SECRET_OBJECT, "--image-opts", "-k", str(line), image_options(image))
     return Run(
         (binary.path, *words),
+        reads=str(image),
         meanwhile=client,
         check=lambda: _compare(images, image, encryption, size),
     )
@@ -165,6 +172,7 @@ def _system(binary: Binary, images: Images, encryption: str, size: int, directio
     return Run(
         (binary.path, *machine, *secret, *blockdev),
         stdin=command.encode(),
+        reads=str(image),
         check=lambda: _compare(images, image, encryption, size),
     )
 

@@ -19,6 +19,9 @@ from qcow2crypt.probe.space import BREAKPOINT, Space
 from qcow2crypt.probe.tables import watch_offset
 from qcow2crypt.probe.watch import AT_ONCE, Watch
 
+_OPENING = {2: 0, 257: 1, 437: 1}
+"""System calls that open a file, open, openat and openat2: which argument is the path."""
+
 
 @dataclass(slots=True)
 class Thread:
@@ -47,6 +50,7 @@ class Sightings:
         self._watch = watch
         self._threads = threads
         self._holds: dict[int, _Hold] = {}
+        self._may_arm = job.sites and not job.after
 
     def trapped(self, tid: int, thread: Thread, space: Space) -> bool:
         """A thread stopped with SIGTRAP: True if that was for us, and is dealt with."""
@@ -81,14 +85,30 @@ class Sightings:
             space.disarm(tid, address)
         if place not in self._record.hits:
             found = site.data[:1] + read_memory(tid, address + 1, len(site.data))
-            callers = space.callers(tid, stack)
+            callers = space.callers(tid, stack) if site.last else ()
             self._record.hits[place] = Hit(site, thread.process, found, callers)
+
+    def system_call(self, tid: int, info: ptrace.SyscallInfo) -> None:
+        """Is it the file being opened that the job waits for?"""
+        place = _OPENING.get(info.number) if info.op == ptrace.AT_ENTRY else None
+        if place is None or self._may_arm or not self._job.after:
+            return
+        wanted = self._job.after.encode("utf-8", "surrogateescape")
+        path = read_memory(tid, info.arguments[place], len(wanted) + 1)
+        if path != wanted + b"\0":
+            return
+        self._may_arm = True
+        spaces = {id(each.space): (tid, each) for tid, each in self._threads.items() if each.space}
+        for other, thread in spaces.values():
+            if thread.space is not None:
+                thread.space.look_again()
+                self.look(other, thread, thread.space)
 
     def look(self, tid: int, thread: Thread, space: Space) -> None:
         """Search what is newly mapped, and set what the job wants there."""
         for mapping, found in space.look(tid):
             self._note(mapping, found)
-            if self._job.sites:
+            if self._may_arm:
                 space.arm(tid, mapping, tuple(site for site in found.sites if site.sure))
             end = mapping.offset + mapping.end - mapping.start
             for place in self._job.places:

@@ -104,6 +104,10 @@ class Space:
                 self._searched.add(each.start)
                 yield each, search(tid, each)
 
+    def look_again(self) -> None:
+        """Let the next look give all mappings once more."""
+        self._searched.clear()
+
     def arm(self, tid: int, mapping: Mapping, sites: tuple[Site, ...]) -> None:
         """Put breakpoints on sites of a mapping, where memory holds what the search found."""
         changes = {}
@@ -135,8 +139,11 @@ class Space:
     def callers(self, tid: int, stack_pointer: int, most: int = 12) -> tuple[tuple[str, int], ...]:
         """Return addresses on the stack: numbers that point behind a call instruction."""
         stack = read_memory(tid, stack_pointer, 4096)
+        code = [(m.start, m.end) for m in self.maps if m.executable and m.inode]
         found = []
         for (value,) in struct.iter_unpack("<Q", stack[: len(stack) // 8 * 8]):
+            if not any(start <= value < end for start, end in code):
+                continue
             place = self.place_of(value)
             if place is not None and _behind_call(read_memory(tid, value - 7, 7)):
                 found.append(place)

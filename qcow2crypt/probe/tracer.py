@@ -182,7 +182,9 @@ class _Tracer:
                 ptrace.stay_stopped(tid)
                 return
         elif number == signal.SIGTRAP | ptrace.SYSCALL_MARK:
-            self._kernel.stop(tid, thread.process, ptrace.syscall_info(tid))
+            info = ptrace.syscall_info(tid)
+            self._kernel.stop(tid, thread.process, info)
+            self._sightings.system_call(tid, info)
         elif not self._for_us(tid, thread, number):
             deliver = number
         self._sightings.resume(tid, thread, deliver)

@@ -18,7 +18,7 @@ VERDICTS = (HARDWARE, SOFTWARE, KERNEL, MIXED, UNKNOWN)
 _ALL = 0.95
 """Blocks by instructions for each block of payload, from which on nothing is left for others."""
 _NOISE = 0.005
-"""A growth below this is that of something else."""
+"""Less than this for each block is for something else."""
 _TABLE = 0.05
 """Touches for each block that table AES has at least: 36 reads of a T-table of 256 entries, of
 which two are watched, make 0.28; 16 reads of a last-round table make 0.125; of an S-box, 0.5."""
@@ -52,7 +52,8 @@ def decide(evidence: Evidence) -> Verdict:
         return Verdict(UNKNOWN, why=evidence.failure)
     if evidence.more_blocks <= 0:
         return Verdict(UNKNOWN, why=_one_run(evidence))
-    sites = _growing(evidence, evidence.sites, _NOISE)
+    # Wide instructions in long straight code: each runs seldom, and together they do it all.
+    sites = _growing(evidence, evidence.sites, 1 / evidence.more_blocks)
     tables = _growing(evidence, [t for t in evidence.tables if not t.table.vector], _TABLE)
     vectors = _growing(
         evidence,
@@ -63,7 +64,7 @@ def decide(evidence: Evidence) -> Verdict:
     per_block = evidence.blocks_by_instructions()
     reads = max((evidence.per_block(each) for each in (*tables, *vectors)), default=0.0)
     seen = [
-        *([HARDWARE] if sites else []),
+        *([HARDWARE] if per_block > _NOISE else []),
         *([SOFTWARE] if tables or vectors else []),
         *([KERNEL] if by_kernel > _NOISE else []),
     ]

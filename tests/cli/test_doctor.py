@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
+import sys
 
 import jsonschema
 import pytest
@@ -82,8 +84,8 @@ def test_a_program_that_is_not_there(run: Run) -> None:
 
 def test_where_nothing_can_be_looked_into(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be told is told, and the rest has a reason."""
-    monkeypatch.setattr(support.sys, "platform", "darwin")
-    monkeypatch.setattr(support.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
     done = run("doctor", "--json", "--", PROGRAM)
     assert done.status == 1
     answer = json.loads(done.out)
@@ -93,7 +95,7 @@ def test_where_nothing_can_be_looked_into(run: Run, monkeypatch: pytest.MonkeyPa
 
 
 def test_another_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(support.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(cpu, "_cpuinfo", lambda: (frozenset({"aes", "pmull"}), ""))
     done = run("doctor", "--self")
     assert done.status == 0

@@ -1,4 +1,4 @@
-"""What the tests of the C part share: programs that must be there, a folder for what is compiled."""
+"""What the tests of the C part share: needed programs, and a folder for what is compiled."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import platform
 import subprocess
@@ -92,7 +93,7 @@ def test_where_no_code_may_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **named: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(cpu.mmap, "mmap", refuse)
+    monkeypatch.setattr(mmap, "mmap", refuse)
     monkeypatch.setattr(cpu, "_cpuinfo", lambda: (frozenset({"aes"}), "some model"))
     found = cpu.look()
     assert "CPUID cannot be asked" in found.why

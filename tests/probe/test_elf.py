@@ -35,7 +35,7 @@ def ask_everything(data: bytes) -> None:
         lambda: [part.executable for part in elf.segments],
     ):
         try:
-            question()  # type: ignore[no-untyped-call]
+            question()
         except ProbeError:
             continue
 

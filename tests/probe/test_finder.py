@@ -5,7 +5,6 @@ Over libraries of this machine that have many, few and none, and over made-up co
 
 from __future__ import annotations
 
-import glob
 import importlib.util
 import re
 import subprocess
@@ -41,7 +40,7 @@ def files() -> list[Path]:
     found: dict[Path, None] = {}
     for name in NAMES:
         for folder in FOLDERS:
-            found |= dict.fromkeys(Path(path).resolve() for path in glob.glob(f"{folder}/{name}"))
+            found |= dict.fromkeys(path.resolve() for path in Path(folder).glob(name))
     return list(found)
 
 

@@ -30,7 +30,7 @@ def test_each_kernel_does_what_it_says(kernel: str) -> None:
             continue
         assert (finding.verdict.kind, finding.verdict.per_block) == ("hardware", 1.0)
         assert all("_native" in each.place.path for each in finding.verdict.by)
-        widths = {each.site.width for each in finding.verdict.by if hasattr(each, "site")}
+        widths = {each.site.width for each in finding.evidence.sites}
         # Encryption chains the blocks of a sector; what is left of a group may be narrower.
         assert KERNELS[kernel] in widths
 
