@@ -98,7 +98,7 @@ def beside(path: str) -> str | None:
 def works(binary: Binary, images: Images, encryption: str) -> Iterator[tuple[str, Work]]:
     """The two directions, by their names.  Raises ProbeError where it cannot do them."""
     if binary.kind == "system" and encryption == "aes":
-        raise ProbeError("system emulators refuse AES images, since QEMU 2.8")
+        raise ProbeError("system emulators refuse AES images, since 2016")
     if binary.version < _NEW_OPTIONS:
         if binary.kind != "img" or encryption != "aes":
             raise ProbeError(f"QEMU {binary.version[0]}.{binary.version[1]} is too old for this")
