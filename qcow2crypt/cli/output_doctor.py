@@ -83,13 +83,15 @@ def _what(finding: Row) -> str:
 
 
 def _row(finding: Row) -> tuple[str, ...]:
+    single = not finding["evidence"]["payload"][1]
     if finding["verdict"] == "software":
         figure = f"{finding['table-reads-per-block']:.4f} reads"
     else:
-        figure = f"{finding['blocks-per-block']:.4f}"
+        figure = "-" if single else f"{finding['blocks-per-block']:.4f}"
     names = [f"{PurePath(row['file']).name} {row['function']}".strip() for row in finding["by"]]
     by = ", ".join(list(dict.fromkeys(names))[:2])
-    widths = {site["width"] for site in finding["evidence"]["sites"] if site["per-block"] > 0}
+    sites = finding["evidence"]["sites"]
+    widths = {site["width"] for site in sites if site["per-block"] > 0 or single}
     wide = f" ({'/'.join(map(str, sorted(widths)))} bytes)" if widths else ""
     where = f" [{finding['where']}]" if finding["where"] else ""
     kind = "software, SSSE3" if finding["vector"] else finding["verdict"]

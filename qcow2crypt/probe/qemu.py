@@ -168,7 +168,8 @@ def _system(binary: Binary, images: Images, encryption: str, size: int, directio
     command = f'qemu-io disk "{verb} -P {PATTERN[0]:#x} 0 {size}"\nquit\n'
     machine = ("-machine", "none", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio")
     secret = ("-object", SECRET_OBJECT[1])
-    blockdev = ("-blockdev", f"node-name=disk,{image_options(image)},file.driver=file")
+    format_words = f"encrypt.format={encryption},file.driver=file"
+    blockdev = ("-blockdev", f"node-name=disk,{image_options(image)},{format_words}")
     return Run(
         (binary.path, *machine, *secret, *blockdev),
         stdin=command.encode(),

@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
     ``per_block``   blocks finished by AES instructions for each block of payload
     ``table_reads`` touches of the busiest table for each block of payload
     ``vector``      True for software that uses SSSE3
-    ``by``          the counts that decided, the largest growth first
+    ``by``          the counts that decided, the largest growth first; of a single run, all of them
     ``why``         in plain words, what it is that was seen
     """
 
@@ -51,7 +51,8 @@ def decide(evidence: Evidence) -> Verdict:
     if evidence.failure:
         return Verdict(UNKNOWN, why=evidence.failure)
     if evidence.more_blocks <= 0:
-        return Verdict(UNKNOWN, why=_one_run(evidence))
+        ran = sorted(evidence.sites, key=lambda each: -each.small * each.site.width)
+        return Verdict(UNKNOWN, by=tuple(ran), why=_one_run(evidence))
     # Wide instructions in long straight code: each runs seldom, and together they do it all.
     sites = _growing(evidence, evidence.sites, 1 / evidence.more_blocks)
     tables = _growing(evidence, [t for t in evidence.tables if not t.table.vector], _TABLE)

@@ -74,6 +74,7 @@ def test_from_one_run_there_is_no_verdict(program: Path) -> None:
     assert finding.verdict.kind == "unknown"
     assert f"finished {BLOCKS} blocks" in finding.verdict.why
     assert "{}" in finding.meaning
+    assert [row["function"] for row in _by(finding)] == ["by_instructions"]
 
 
 def test_a_program_without_aes(program: Path) -> None:

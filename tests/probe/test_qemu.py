@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -151,6 +152,17 @@ def test_a_qemu_that_goes_wrong(tmp_path: Path, kind: str, text: str, why: str) 
     assert {each.verdict.kind for each in report.findings} == {"unknown"}
     said = [each.verdict.why for each in report.findings]
     assert all(why in text for text in said), said
+
+
+@pytest.mark.slow
+def test_a_system_emulator(qemu_img: QemuImg) -> None:
+    del qemu_img
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no system emulator was examined: qemu-system-x86_64 is not installed")
+    report = probe.examine_qemu("qemu-system-x86_64", ["luks"])
+    needs_nettle(report)
+    for kind, per_block in kinds(report).values():
+        assert (kind, per_block) == ("hardware", 1 + 1 / 32)
 
 
 def test_system_emulators_refuse_aes(tmp_path: Path) -> None:
