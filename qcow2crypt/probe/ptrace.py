@@ -18,6 +18,7 @@ SYSCALL_MARK = 0x80
 AT_ENTRY, AT_EXIT = 1, 2
 """What ``SyscallInfo.op`` says."""
 
+_PEEKDATA, _POKEDATA = 2, 5
 _PEEKUSER, _POKEUSER, _CONT, _GETREGS, _SETREGS, _SYSCALL = 3, 6, 7, 12, 13, 24
 _GETEVENTMSG, _SEIZE, _INTERRUPT, _LISTEN = 0x4201, 0x4206, 0x4207, 0x4208
 _GET_SYSCALL_INFO = 0x420E
@@ -126,12 +127,24 @@ def syscall_info(tid: int) -> SyscallInfo:
 
 def debug_register(tid: int, number: int) -> int:
     """A debug register of a stopped thread."""
+    return _peek(_PEEKUSER, tid, _DEBUG_REGISTERS + 8 * number)
+
+
+def _peek(request: int, tid: int, address: int) -> int:
     # glibc gives what was peeked as the result, and -1 may be a value.
     ctypes.set_errno(0)
-    result: int = _libc().ptrace(_PEEKUSER, tid, _DEBUG_REGISTERS + 8 * number, None)
+    result: int = _libc().ptrace(request, tid, address, None)
     if result == -1 and ctypes.get_errno():
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def write_byte(tid: int, address: int, data: bytes) -> None:
+    """Change one byte of the memory of a stopped thread, by the word that it is in."""
+    start = address & ~7
+    word = bytearray((_peek(_PEEKDATA, tid, start) & 2**64 - 1).to_bytes(8, "little"))
+    word[address - start] = data[0]
+    _call(_POKEDATA, tid, start, int.from_bytes(word, "little"))
 
 
 def set_debug_register(tid: int, number: int, value: int) -> None:

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 
 from qcow2crypt.errors import ProbeError
-from qcow2crypt.probe import memory
+from qcow2crypt.probe import memory, ptrace
 from qcow2crypt.probe.elf import Elf
 from qcow2crypt.probe.instructions import Site
-from qcow2crypt.probe.memory import Mapping, read_memory, write_memory
+from qcow2crypt.probe.memory import Mapping, read_memory
 from qcow2crypt.probe.record import Place
 from qcow2crypt.probe.searching import Found, search
 
@@ -66,14 +66,14 @@ class Space:
         self.entry = memory.auxiliary(pid).get(memory.ENTRY, 0)
         self._first_byte = read_memory(pid, self.entry, 1)
         try:
-            write_memory(pid, {self.entry: BREAKPOINT})
+            _write(pid, {self.entry: BREAKPOINT})
         except OSError as error:
             self.limit = f"its memory cannot be written ({error.strerror})"
             self.entry = 0
 
     def at_entry(self, tid: int) -> None:
         """The program is at its first instruction: put that back, and wait for more libraries."""
-        write_memory(tid, {self.entry: self._first_byte})
+        _write(tid, {self.entry: self._first_byte})
         dynamic = self._elf.dynamic_address
         if dynamic is None:
             return
@@ -90,7 +90,7 @@ class Space:
             return
         self._state = pairs[_DEBUG_TAG] + 24
         self.linker_stop = stop
-        write_memory(tid, {stop: BREAKPOINT})
+        _write(tid, {stop: BREAKPOINT})
 
     def libraries_came(self, tid: int) -> bool:
         """Is what the dynamic linker has to tell that its list is complete again?"""
@@ -116,12 +116,12 @@ class Space:
             if address not in self.armed:
                 self.armed[address] = Place(mapping.path, site.offset), site
                 changes[address] = BREAKPOINT
-        write_memory(tid, changes)
+        _write(tid, changes)
 
     def disarm(self, tid: int, address: int) -> None:
         """Put the instruction back, in the memory that ``tid`` sees."""
         site = self.armed[address][1]
-        write_memory(tid, {address: site.data[:1]})
+        _write(tid, {address: site.data[:1]})
 
     def place_of(self, address: int) -> tuple[str, int] | None:
         """The file and offset of a byte of code; None where no file is behind it."""
@@ -150,6 +150,15 @@ class Space:
                 if len(found) == most:
                     break
         return tuple(found)
+
+
+def _write(tid: int, changes: dict[int, bytes]) -> None:
+    """Change single bytes of code.  Some kernels let only ptrace do that, word by word."""
+    try:
+        memory.write_memory(tid, changes)
+    except OSError:
+        for address, byte in changes.items():
+            ptrace.write_byte(tid, address, byte)
 
 
 def _behind_call(code: bytes) -> bool:

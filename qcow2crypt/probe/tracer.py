@@ -146,11 +146,19 @@ class _Tracer:
             except ChildProcessError:
                 return
             if os.WIFSTOPPED(status):
-                # A process that was killed meanwhile answers no call; its end comes next.
-                with contextlib.suppress(OSError):
+                try:
                     self._stopped(tid, os.WSTOPSIG(status), status >> 16)
+                except OSError as error:
+                    self._failed(tid, error)
             else:
                 self._ended(tid, status)
+
+    def _failed(self, tid: int, error: OSError) -> None:
+        """A process that was killed meanwhile answers no call: its end comes next."""
+        if not isinstance(error, ProcessLookupError):
+            self.record.limits.append(f"a part was not seen: {error.strerror}")
+        with contextlib.suppress(OSError):
+            ptrace.go_on(tid)  # or it would stand still for ever
 
     def _ended(self, tid: int, status: int) -> None:
         if (thread := self._threads.pop(tid, None)) is not None:

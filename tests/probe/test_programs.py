@@ -10,6 +10,7 @@ import pytest
 from probe.conftest import Build
 
 from qcow2crypt import probe
+from qcow2crypt.probe import memory
 
 BLOCKS = 1000
 
@@ -55,6 +56,18 @@ def test_a_library_that_is_loaded_later(method: str, program: Path, build: Build
     assert counted(report) == BLOCKS
     (site,) = report.findings[0].evidence.sites
     assert site.place.path == str(library)
+
+
+def test_where_memory_can_be_written_by_ptrace_alone(
+    method: str, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kernels do that are started with proc_mem.force_override=never."""
+
+    def refuse(pid: int, changes: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(memory, "write_memory", refuse)
+    assert counted(once(program, "threads", BLOCKS)) == BLOCKS
 
 
 @pytest.mark.parametrize("racing", range(5))
