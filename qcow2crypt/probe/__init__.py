@@ -9,6 +9,11 @@ Three steps, with the standard library alone, without root, symbols or a debugge
 instructions in every file that a program maps (``instructions``); trace it with a breakpoint on
 each, to see which run (``tracer``); count those, and reads of the tables of software AES, for two
 payload sizes (``examine``).  What grows with the payload decides (``verdict``).
+
+Words of this part: a *site* is an AES instruction in a file; a *hit* is its first execution; a
+*place* is a file and an offset in it; an *address* is one of memory, or where an ELF file wants to
+lie in it; the *payload* is what a program is given to encrypt or decrypt; *per block* is what one
+more block of payload adds to a count.
 """
 
 from __future__ import annotations

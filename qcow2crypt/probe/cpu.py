@@ -126,7 +126,7 @@ def _ask() -> dict[str, bool]:
 
 
 class _Code:
-    """A page of memory with the two functions, as long as the context lasts."""
+    """A piece of memory with the two functions, as long as the context lasts."""
 
     def __enter__(self) -> _Code:
         access = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC

@@ -23,7 +23,7 @@ for start in range(0, len(data), 512):
     library.gcry_cipher_setiv(handle, bytes(16), 16)
     assert getattr(library, "gcry_cipher_" + sys.argv[2])(handle, sector, 512, None, 0) == 0
 """
-OPENSSL = "enc -aes-128-cbc -nopad -K 00112233445566778899aabbccddeeff -iv 0123456789abcdef".split()
+OPENSSL = ["enc", "-aes-128-cbc", "-nopad", "-K", "0123456789abcdef" * 2, "-iv", "00" * 16]
 
 
 @pytest.fixture(autouse=True)
