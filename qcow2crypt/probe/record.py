@@ -65,6 +65,7 @@ class Trace:
     ``status``    exit code; None if a signal ended it
     ``signal``    that signal, or 0
     ``timed_out`` True where it was ended because it took too long
+    ``opened``    True where the file was opened that breakpoints waited for
     ``companion`` what went wrong with what worked beside it, such as a client
     ``sites``     the AES instructions of each file that was mapped as code, by their offset
     ``doubtful``  those that may be the middle of other instructions; never changed, only counted
@@ -80,6 +81,7 @@ class Trace:
     status: int | None = None
     signal: int = 0
     timed_out: bool = False
+    opened: bool = False
     companion: str = ""
     programs: list[Program] = field(default_factory=list)
     sites: dict[str, dict[int, Site]] = field(default_factory=dict)

@@ -97,7 +97,7 @@ class Sightings:
         path = read_memory(tid, info.arguments[place], len(wanted) + 1)
         if path != wanted + b"\0":
             return
-        self._may_arm = True
+        self._may_arm = self._record.opened = True
         spaces = {id(each.space): (tid, each) for tid, each in self._threads.items() if each.space}
         for other, thread in spaces.values():
             if thread.space is not None:

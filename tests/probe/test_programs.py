@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from probe.conftest import Build
 
 from qcow2crypt import probe
-from qcow2crypt.probe import memory
+from qcow2crypt.probe import examine, memory
 
 BLOCKS = 1000
 
@@ -132,6 +133,30 @@ def _by(finding: probe.Finding) -> list[dict[str, str]]:
         "findings"
     ][0]["by"]
     return by
+
+
+@pytest.mark.parametrize("word", ["{}", "{}/../{}"])
+def test_many_instructions(build: Build, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """So many that those are sorted out which ran before the payload was opened, if that is seen.
+
+    As "x/../y" the file has another name, and the opening is not seen.
+    """
+    library = build("library")
+    code = (
+        "import ctypes, os, sys\n"
+        f"library = ctypes.CDLL({str(library)!r})\n"
+        "library.by_instructions(50)\n"
+        "name = sys.argv[1]\n"
+        "name = os.path.join(os.path.dirname(name.split('/../')[0]), os.path.basename(name))\n"
+        "if '/../' in sys.argv[1]:\n"
+        "    os.chdir(os.path.dirname(name))\n"
+        "    name = os.path.basename(name)\n"
+        "data = open(name, 'rb').read()\n"
+        "library.by_instructions(len(data) // 16)\n"
+    )
+    monkeypatch.setattr(examine, "MANY", 0)
+    finding = only(once(sys.executable, "-S", "-c", code, word))
+    assert (finding.verdict.kind, finding.verdict.per_block) == ("hardware", 1.0)
 
 
 def test_function_and_callers(program: Path) -> None:
