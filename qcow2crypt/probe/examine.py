@@ -64,11 +64,10 @@ def examine(work: Work, payload: tuple[int, int] = (SMALL, LARGE)) -> Evidence:
     small, large = payload
     registers = bool(perf.why_not())
     try:
-        # With the large payload: what runs with the small one alone cannot grow.
-        first = _do(work, large, Job((), system_calls=True, registers=registers))
+        first = _first(work, payload, registers=registers)
         sites, tables = _to_count(first)
         if len(sites) > MANY:
-            sites = _later(work, large, sites, registers=registers)
+            sites = _later(work, payload, sites, registers=registers)
         places = (*sites, *tables)
         counts: dict[int, dict[Place, int]] = {small: {}, large: {}}
         limits = [*first.limits, *_left_out(first, places)]
@@ -114,6 +113,17 @@ def _to_count(first: Trace) -> tuple[dict[Place, Site], dict[Place, Table]]:
     return sites, tables
 
 
+def _first(work: Work, payload: tuple[int, int], *, registers: bool) -> Trace:
+    """What runs with either size: the rest of a run may take another way than its middle.
+
+    Gives what the large one showed, with the hits of both.
+    """
+    job = Job((), system_calls=True, registers=registers)
+    small, large = (_do(work, size, job) for size in payload)
+    large.hits = {**small.hits, **large.hits}
+    return large
+
+
 def _left_out(first: Trace, places: tuple[Place, ...]) -> list[str]:
     """What was found and will not be counted: there is no end to it in some programs."""
     doubtful = sum(site.last and place not in places for place, site in first.doubtful.items())
@@ -130,18 +140,22 @@ def _left_out(first: Trace, places: tuple[Place, ...]) -> list[str]:
 
 
 def _later(
-    work: Work, size: int, sites: dict[Place, Site], *, registers: bool
+    work: Work, payload: tuple[int, int], sites: dict[Place, Site], *, registers: bool
 ) -> dict[Place, Site]:
-    """Those that run after the payload was opened: others cannot be for it.
+    """Those that run after the payload was opened, with either size: others cannot be for it.
 
     A library that tests itself runs many more than it uses then.
     """
-    if not work(size).reads:
+    if not work(payload[0]).reads:
         return sites
-    seen = _do(work, size, Job((), system_calls=True, registers=registers), late=True)
-    if not seen.opened:  # under another name, or in a way that is not seen
-        return sites
-    return {place: site for place, site in sites.items() if place in seen.hits or not site.sure}
+    kept: set[Place] = set()
+    for size in payload:
+        job = Job((), system_calls=True, registers=registers)
+        seen = _do(work, size, job, late=True)
+        if not seen.opened:  # under another name, or in a way that is not seen
+            return sites
+        kept |= seen.hits.keys()
+    return {place: site for place, site in sites.items() if place in kept or not site.sure}
 
 
 def _kernel(work: Work, first: Trace, small: int) -> KernelCount:

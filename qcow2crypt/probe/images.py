@@ -7,6 +7,7 @@ qemu-img, once, since that takes seconds.  Everything lies in one folder that is
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -29,6 +30,7 @@ class Images:
 
     def __init__(self, qemu_img: str | None, filled: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="qcow2crypt-doctor-"))
+        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         self._qemu_img = qemu_img
         self._filled = filled
 
@@ -41,7 +43,13 @@ class Images:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        os.close(self._descriptor)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def socket(self) -> Path:
+        """A name for a socket in the folder.  Names of sockets have 107 bytes at most."""
+        (self.folder / "socket").unlink(missing_ok=True)
+        return Path(f"/proc/{os.getpid()}/fd/{self._descriptor}/socket")
 
     def new(self, name: str, encryption: str, *, filled: bool) -> Path:
         """A copy that may be written to: empty, or with PATTERN in its first bytes."""

@@ -144,8 +144,7 @@ def _io(binary: Binary, images: Images, encryption: str, size: int, direction: s
 
 def _nbd(binary: Binary, images: Images, encryption: str, size: int, direction: str) -> Run:
     image = images.new("image", encryption, filled=direction == DECRYPT)
-    line = images.folder / "nbd"
-    line.unlink(missing_ok=True)
+    line = images.socket()
 
     def client(ended: threading.Event) -> None:
         if direction == ENCRYPT:
