@@ -175,3 +175,11 @@ class ComparisonError(Qcow2CryptError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.image, self.guest_offset, self.reason, self.in_tables))
+
+
+class ProbeError(Qcow2CryptError):
+    """It cannot be found out what a program does.  The message says what stands in the way."""
+
+
+class PtraceRefusedError(ProbeError):
+    """The system does not let one process look into another: a container, or a setting of it."""

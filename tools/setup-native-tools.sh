@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-packages=(gcc libc6-dev clang libclang-rt-dev valgrind libc6-dbg qemu-user
+packages=(gcc libc6-dev binutils clang libclang-rt-dev valgrind libc6-dbg qemu-user
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross bochs bochsbios)
 missing=()
 for package in "${packages[@]}"; do

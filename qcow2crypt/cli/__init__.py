@@ -45,6 +45,7 @@ COMMANDS = {
     "amend": ("qcow2crypt.cli.cmd_amend", "change version, refcounts or size of an image"),
     "bitmap": ("qcow2crypt.cli.cmd_bitmap", "list the dirty bitmaps of an image"),
     "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
+    "doctor": ("qcow2crypt.cli.cmd_doctor", "does your QEMU use the AES instructions; with proof"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
 

@@ -98,13 +98,24 @@ LAYERS = (
         ("__init__",),
         ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks"),
     ),
+    # What other programs do with AES.  It needs a word for a block, and the tables of the textbook.
+    Layer("probe", ("probe.*",), ("words", "reference")),
+    # Gives programs images to work on, or our own engine.
+    Layer(
+        "examinations",
+        (
+            *("probe", "probe.doctor", "probe.images", "probe.ownwork"),
+            *("probe.qemu", "probe.report"),
+        ),
+        ("words", "engines", "front door", "probe"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
         ("cli.*", "__main__", "demo"),
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
-            *("images", "tasks", "table tasks"),
+            *("images", "tasks", "table tasks", "examinations"),
         ),
     ),
 )

@@ -1,51 +1,20 @@
-"""What the tests of the C part share: programs that must be there, a folder for what is compiled.
-
-``--require-native-tools`` turns "valgrind is missing" from a skip into a failure, and so do
-CI=true and QCOW2CRYPT_REQUIRE_NATIVE_TOOLS=1 in the environment.
-"""
+"""What the tests of the C part share: needed programs, and a folder for what is compiled."""
 
 from __future__ import annotations
 
 import os
-import platform
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.native_c import Variant, driver, vector_lines
-
-# Which Debian package brings which program.
-PACKAGES = {
-    "bochs": "bochs bochsbios",
-    "gcc": "gcc",
-    "clang": "clang",
-    "valgrind": "valgrind",
-    "qemu-x86_64": "qemu-user",
-    "qemu-aarch64": "qemu-user",
-    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
-}
+from support.tools import find_tool
 
 
 @pytest.fixture(scope="session")
 def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Gives the path of a program; without it the test is skipped, or fails if required."""
-    required = request.config.getoption("--require-native-tools") or any(
-        os.environ.get(name, "") not in {"", "0", "false"}
-        for name in ("QCOW2CRYPT_REQUIRE_NATIVE_TOOLS", "CI")
-    )
-
-    def find(name: str) -> str:
-        if platform.system() != "Linux" or platform.machine() != "x86_64":
-            pytest.skip("the C part is proven on Linux on x86-64; this is another system")
-        if path := shutil.which(name):
-            return path
-        message = f"{name} is not installed (on Debian: apt-get install {PACKAGES[name]})"
-        if required:
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
-
-    return find
+    return lambda name: find_tool(request.config, name)
 
 
 @pytest.fixture(scope="session")
