@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 from cli.commandline import Run
 from cli.schemas import schema
+from support.tools import skip_without_ptrace
 
 from qcow2crypt.probe import cpu, support
 
@@ -45,6 +46,7 @@ def test_text_for_people(run: Run) -> None:
 
 
 def test_what_a_command_prints_is_not_in_the_answer(run: Run) -> None:
+    skip_without_ptrace()
     done = run("doctor", "--json", "--", "sh", "-c", "echo printed; echo told >&2; exit 3")
     assert done.status == 0
     assert done.err == "printed\ntold\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from support.tools import find_tool
+from support.tools import find_tool, skip_without_ptrace
 
 from qcow2crypt.probe import perf
 from qcow2crypt.reference.tables import sbox
@@ -30,6 +30,12 @@ Build: TypeAlias = Callable[..., Path]
 def tool(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Gives the path of a program; without it the test is skipped, or fails if required."""
     return lambda name: find_tool(request.config, name)
+
+
+@pytest.fixture
+def traced() -> None:
+    """For tests that trace a program: skipped, with the reason, where the system refuses that."""
+    skip_without_ptrace()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from probe.test_programs import running
 
 import qcow2crypt
 
+pytestmark = pytest.mark.usefixtures("traced")
+
 HOME = Path(qcow2crypt.__file__).parent.parent
 
 

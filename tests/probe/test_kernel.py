@@ -78,6 +78,7 @@ def test_what_fails_is_no_use() -> None:
     assert (calls.use.tried, calls.use.ciphers, calls.use.sent) == (2, set(), 0)
 
 
+@pytest.mark.usefixtures("traced")
 def test_a_program_that_asks_the_kernel() -> None:
     """Whether the kernel here has AF_ALG or not: that it was asked is seen."""
     code = (

@@ -12,6 +12,8 @@ from qcow2crypt import probe
 
 GCRYPT = """
 import ctypes, sys
+
+pytestmark = pytest.mark.usefixtures("traced")
 library = ctypes.CDLL(sys.argv[1])
 library.gcry_check_version(None)
 handle = ctypes.c_void_p()

@@ -6,6 +6,8 @@ import pytest
 
 from qcow2crypt import engines, probe
 
+pytestmark = pytest.mark.usefixtures("traced")
+
 KERNELS = {"vaes512": 64, "vaes256": 32, "aesni": 16}
 """Kernels with AES instructions, and their width in bytes."""
 

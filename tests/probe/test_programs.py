@@ -13,6 +13,8 @@ from probe.conftest import Build
 from qcow2crypt import probe
 from qcow2crypt.probe import examine, memory
 
+pytestmark = pytest.mark.usefixtures("traced")
+
 BLOCKS = 1000
 
 

@@ -16,6 +16,8 @@ from qcow2crypt.cli.output_doctor import doctor_lines
 from qcow2crypt.probe import qemu
 from qcow2crypt.probe.elf import Elf
 
+pytestmark = pytest.mark.usefixtures("traced")
+
 
 def kinds(report: probe.Report) -> dict[str, tuple[str, float]]:
     assert report.problem == ""

@@ -6,11 +6,15 @@ CI=true and QCOW2CRYPT_REQUIRE_NATIVE_TOOLS=1 in the environment.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
+import subprocess
 
 import pytest
+
+from qcow2crypt.probe import ptrace
 
 # Which Debian package brings which program.
 PACKAGES = {
@@ -39,3 +43,21 @@ def find_tool(config: pytest.Config, name: str) -> str:
     if required:
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+def skip_without_ptrace() -> None:
+    """Skip a test that traces a program, where the system refuses that: in some containers."""
+    if reason := _why_no_ptrace():
+        pytest.skip(f"no program was traced: {reason}")
+
+
+@functools.cache
+def _why_no_ptrace() -> str:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            ptrace.seize(child.pid)
+        except OSError as error:
+            return str(error)
+        finally:
+            child.kill()
+    return ""
