@@ -175,3 +175,7 @@ class ComparisonError(Qcow2CryptError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.image, self.guest_offset, self.reason, self.in_tables))
+
+
+class BenchError(Qcow2CryptError):
+    """Something cannot be measured here: no room, or another program failed or gave wrong data."""

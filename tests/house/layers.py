@@ -96,13 +96,19 @@ LAYERS = (
         ("__init__",),
         ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks"),
     ),
+    # Uses the package as a program would, and takes its time.
+    Layer(
+        "measuring",
+        ("bench.*",),
+        ("front door", "words", "engines", "crypt"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
         ("cli.*", "__main__", "demo"),
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
-            *("images", "tasks", "table tasks"),
+            *("images", "tasks", "table tasks", "measuring"),
         ),
     ),
 )
