@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from qcow2crypt.bench.dependence import MATTERS
 from qcow2crypt.bench.findings import Calls, Effect, Finding
 from qcow2crypt.bench.noise import Noise
+from qcow2crypt.bench.samples import CONFIDENCE, confidence
 from qcow2crypt.bench.subjects import OURS, Work, in_words
 from qcow2crypt.units import SECTOR_SIZE
 
@@ -47,6 +48,7 @@ def answer(
     noise: Noise,
     *,
     disk_size: int,
+    rounds: int,
     off: str,
 ) -> Answer:
     """The words for what was found.  ``off`` tells how AES instructions were switched off."""
@@ -63,8 +65,14 @@ def answer(
     if rivals:
         lines = tuple(_rival(rival) for rival in rivals if _is_shown(rival, rivals))
         text.append(Paragraph("Beside QEMU", (_NOT_COUNTED, *lines)))
-    text.append(Paragraph("Can these figures be trusted?", (noise.text,)))
+    text.append(Paragraph("Can these figures be trusted?", (noise.text, _sure(rounds))))
     return Answer(verdict, tuple(text))
+
+
+def _sure(rounds: int) -> str:
+    sure = confidence(rounds)
+    text = f"Intervals come from {rounds} rounds: they hold the true value {sure:.1%} of the time."
+    return text if sure >= CONFIDENCE else f"{text} Without --quick, or with --full, it is more."
 
 
 def overall(findings: Sequence[Finding]) -> Verdict:

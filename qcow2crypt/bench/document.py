@@ -51,6 +51,7 @@ def document(
         list(calls(samples, engine)),
         noise,
         disk_size=settings.disk_size,
+        rounds=taken.rounds,
         off=_how_off(circumstances["engine-without-aes"]),
     )
     found: dict[str, Any] = {

@@ -99,7 +99,8 @@ def rivals(samples: Samples) -> list[Effect]:
     """How many times as long QEMU takes as this package, for the same work on encrypted images."""
     found = []
     for work, own in samples.items():
-        if work.who in RIVALS and work.encryption == "aes" and work.instructions == "allowed":
+        about_images = work.who in RIVALS and _is_about_images(work)
+        if about_images and work.encryption == "aes" and work.instructions == "allowed":
             mine = next((samples[w] for w in _ours(work) if w in samples), None)
             if mine is not None:
                 found.append(Effect(work, ratio(own, mine)))

@@ -56,8 +56,8 @@ def judge(
         f"the middle half of the samples of a figure typically lies within {typical - 1:.0%} of it."
     )
     if load is not None and load > processors / 4:
-        seen += f" When the run began {load:.1f} of {processors} processors were already busy."
-    if factor < QUIET:
+        seen += f" When the run began, the load was {load:.1f} on {processors} processors already."
+    if factor < QUIET and (load is None or load <= processors / 2):
         return Noise("quiet", factor, slow, typical, f"Yes, the machine was quiet: {seen}")
     if factor < TOO_NOISY:
         text = f"In part. The machine was somewhat noisy: {seen} Small differences mean nothing."

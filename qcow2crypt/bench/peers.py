@@ -17,6 +17,7 @@ from pathlib import Path
 from qcow2crypt.bench.cipher import PASSPHRASE
 from qcow2crypt.bench.disks import ENCRYPTIONS, Disks
 from qcow2crypt.bench.ours import USUAL_CLUSTER, encryptions, sizes
+from qcow2crypt.bench.programs import started
 from qcow2crypt.bench.qemuio import MARK, marks
 from qcow2crypt.bench.settings import Settings
 from qcow2crypt.bench.subjects import (
@@ -188,23 +189,13 @@ def _opened(image: Path, encryption: Encryption) -> str:
 
 def _run(words: list[str], folder: Path, instructions: Instructions = "allowed") -> str:
     """What a program wrote.  It never outlives the call.  Raises BenchError where it fails."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the programs that the user has
-            words,
-            cwd=folder,
-            env=environment(instructions),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            text=True,
-            errors="replace",
-            timeout=_LONGEST,
-        )
-    except OSError as error:
-        raise BenchError(f"{words[0]} cannot be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise BenchError(f"{words[0]} was not done after {_LONGEST:.0f} seconds") from None
-    if done.returncode:
-        raise BenchError(f"{words[0]} failed: {done.stdout.strip() or done.returncode}")
-    return done.stdout
+    with started(
+        words, subprocess.DEVNULL, folder, environment(instructions), text=True
+    ) as process:
+        try:
+            told: str = process.communicate(timeout=_LONGEST)[0]
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{words[0]} was not done after {_LONGEST:.0f} seconds") from None
+    if process.returncode:
+        raise BenchError(f"{words[0]} failed: {told.strip() or process.returncode}")
+    return told

@@ -7,13 +7,13 @@ more while commands stand in its buffer.  A command that prints one line is the 
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from qcow2crypt.bench.programs import started
 from qcow2crypt.errors import BenchError
 
 MARK = "length"
@@ -55,28 +55,13 @@ def at_marks(
     with tempfile.TemporaryFile() as file:
         file.write("".join(f"{line}\n" for line in script).encode())
         file.seek(0)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - the qemu-io that the user has
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=file,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        except OSError as error:
-            raise BenchError(f"{command[0]} cannot be run: {error.strerror}") from error
-        with process:
-            try:
-                for line in process.stdout or ():
-                    said = line.replace(_PROMPT, b"").strip()
-                    if _LENGTH.fullmatch(said):
-                        found.append(look(process.pid))
-                    elif said:
-                        raise BenchError(f"{command[0]} says: {said.decode(errors='replace')}")
-            except BaseException:
-                process.kill()
-                raise
+        with started(command, file, folder, environment, text=False) as process:
+            for line in process.stdout or ():
+                said = line.replace(_PROMPT, b"").strip()
+                if _LENGTH.fullmatch(said):
+                    found.append(look(process.pid))
+                elif said:
+                    raise BenchError(f"{command[0]} says: {said.decode(errors='replace')}")
     if process.returncode or len(found) != script.count(MARK):
         raise BenchError(f"{command[0]} ended early, with {process.returncode}")
     return found

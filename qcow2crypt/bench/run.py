@@ -70,7 +70,7 @@ def _subjects(
     if "openssl" in programs and settings.openssl:
         found += peers.ciphers(disks.folder)
     elif "openssl" in programs:
-        why = "each sample takes a second; a run without --quick asks it"
+        why = "each sample takes a second: asked with --full only"
         absent.append(Missing("cipher: openssl", why))
     found += ours.start(disks, ways[0].instructions)
     for way in ways:

@@ -61,28 +61,29 @@ QUICK = Settings(
 )
 USUAL = Settings(
     name="usual",
-    seconds=75,
+    seconds=80,
     rounds=21,
-    disk_size=64 * MIB,
+    disk_size=32 * MIB,
     cluster_sizes=(512, 2 * KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, LARGEST_CLUSTER),
     off_sizes=(512, 64 * KIB, LARGEST_CLUSTER),
     call_sizes=(512, 2 * KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 2 * MIB),
     call_seconds=0.002,
-    requests=1000,
+    requests=500,
     patience=0.8,
+    openssl=False,
 )
 FULL = Settings(
     name="full",
-    seconds=280,
-    rounds=41,
-    disk_size=128 * MIB,
+    seconds=400,
+    rounds=21,
+    disk_size=64 * MIB,
     cluster_sizes=EVERY_CLUSTER_SIZE,
-    off_sizes=EVERY_CLUSTER_SIZE,
+    off_sizes=(512, 4 * KIB, 64 * KIB, LARGEST_CLUSTER),
     call_sizes=(*EVERY_CLUSTER_SIZE, 8 * MIB),
     call_seconds=0.004,
-    requests=2000,
+    requests=500,
     request_sizes=(512, 4 * KIB, 64 * KIB),
-    patience=1.5,
+    patience=2.0,
 )
 
 SLOWEST_CONVERSION = 0.4

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 USAGE = "qcow2crypt bench [--quick | --full] [--json FILE|-] [--html FILE] [--directory DIR]"
 ABOUT = """\
 Measure how fast encryption, conversions and random requests are on this machine, by cluster size,
-plain and encrypted, with and without AES instructions, beside qemu-img, qemu-io and openssl where
-they are installed.  Ends with an answer in words: does performance depend on the cluster size?
+plain and encrypted, with and without AES instructions, beside qemu-img and qemu-io where they are
+installed.  Ends with an answer in words: does performance depend on the cluster size?
 
   qcow2crypt bench --quick
   qcow2crypt bench --full --html report.html --json figures.json
 
-Takes about a minute and a half; --quick less than 20 seconds, --full about five minutes.  The
+Takes about a minute and a half; --quick less than 20 seconds, --full about seven minutes.  The
 files it needs are made in memory where there is room, and removed at the end.
 """
 OPTIONS = (
     Option("quick", name="quick", about="less than 20 seconds: four cluster sizes, few rounds"),
-    Option("full", name="full", about="some minutes: all cluster sizes, three request sizes"),
+    Option("full", name="full", about="minutes: all cluster sizes, three request sizes, openssl"),
     Option("json", name="json", metavar="FILE|-", about="write all figures as JSON; - prints them"),
     Option(
         "html", name="html", metavar="FILE", about="write a report with pictures: one HTML file"

@@ -21,10 +21,10 @@ def bench_lines(document: Mapping[str, Any], width: int | None = None) -> Iterat
         yield from _wrapped(printable(line), columns, "  ")
     for table in tables(document):
         yield ""
-        yield f"{table.title} ({table.unit})"
+        yield from _wrapped(f"{table.title} ({table.unit})", columns, "")
         yield from table_lines(table, columns)
     yield ""
-    yield LEGEND
+    yield from _wrapped(LEGEND, columns, "")
     for paragraph in document["answer"]["text"]:
         yield ""
         yield paragraph["about"]
