@@ -77,7 +77,7 @@ def test_with_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, en
     assert document["circumstances"]["engine"] == engine
     assert document["circumstances"]["programs"] == {}
     assert {one["what"] for one in document["missing"]} >= {"qemu-img", "qemu-io", "openssl"}
-    ways = {row["instructions"] for row in document["conversion"]}
+    ways = {row["instructions"] for row in document["requests"]}
     twin = cipher.without_instructions() is not None
     if cipher.instructions(engine) == "off":
         assert ways == {"off"}
