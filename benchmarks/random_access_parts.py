@@ -7,8 +7,10 @@ and over, which depends on its number and, where a turn wrote it, on the turn.
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -16,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import qcow2crypt
-from qcow2crypt.bench.qemuio import MARK, at_marks
-from qcow2crypt.errors import BenchError
 
 REQUEST = 4096
 PASSPHRASE = "hunter2"
+_MARKER = b"length\n"  # a command of qemu-io that answers one line
+_LENGTH = re.compile(rb"[0-9.]+ [KMGT]iB")
 _STEP = 1 << 20
 
 
@@ -99,10 +101,11 @@ class Library(Worker):
 
 
 class QemuIo(Worker):
-    """One qemu-io for each turn.
+    """One qemu-io for each turn, with its commands in a file as standard input.
 
-    Its time runs from the answer to a command before those that count to the answer to one behind
-    them.  So it has in it what ``read -q 0 0`` shows, the command that reads nothing.
+    (On a pipe that stays open it waits for more while commands stand in its buffer.)  Its time
+    runs from the answer to a command before those that count to the answer to one behind them.
+    So it has in it what ``read -q 0 0`` shows, the command that reads nothing.
     """
 
     def __init__(self, path: Path, *, aes: bool) -> None:
@@ -136,18 +139,25 @@ class QemuIo(Worker):
 
     def _run(self, *parts: list[str]) -> list[tuple[float, float]]:
         """Wall and processor time at the end of each part.  An answer to a command is an error."""
-        script = [command for part in parts for command in (*part, MARK)]
-        try:
-            return at_marks(self._command, script, _times)
-        except BenchError as error:
-            raise SystemExit(str(error)) from error
+        times = []
+        with tempfile.TemporaryFile() as script:
+            for part in parts:
+                script.write("".join(f"{command}\n" for command in part).encode() + _MARKER)
+            script.seek(0)
+            with subprocess.Popen(
+                self._command, stdin=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as process:
+                if process.stdout is None:
+                    raise TypeError("qemu-io was started without a pipe")
+                for _ in parts:
+                    answer = process.stdout.readline().replace(b"qemu-io> ", b"").strip()
+                    times.append((time.perf_counter(), _processor_time(process.pid)))
+                    if not _LENGTH.fullmatch(answer):
+                        raise SystemExit(f"qemu-io says: {answer.decode()}")
+        return times
 
     def close(self) -> None:
         """Nothing to do: each qemu-io has ended."""
-
-
-def _times(pid: int) -> tuple[float, float]:
-    return time.perf_counter(), _processor_time(pid)
 
 
 def _processor_time(pid: int) -> float:

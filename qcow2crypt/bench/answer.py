@@ -6,7 +6,7 @@ do; where they do not tell, it says so and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from qcow2crypt.bench.dependence import MATTERS
@@ -20,7 +20,7 @@ Verdict = Literal["yes", "partly", "no", "cannot tell", "nothing measured"]
 
 _NOT_COUNTED = (
     "Without the start of programs: qcow2crypt runs in this process, and what converting one "
-    "sector takes is taken off for both. qemu-io also reads and parses a command for each request."
+    "sector takes is taken off for both. qemu-io times each request itself, without its command."
 )
 MOSTLY = 0.7
 """A part of a difference that is most of it; under 1 - MOSTLY it is little of it."""
@@ -100,10 +100,7 @@ def _headline(verdict: Verdict, rows: Sequence[Finding]) -> str:
     if verdict == "yes":
         return f"Yes. Each {of_all} depends on it in this run."
     if verdict == "partly":
-        parts = [f"that depend on it: {counts['depends']}"]
-        parts += [f"that do not: {counts['steady']}"] if counts["steady"] else []
-        parts += [f"cannot be told: {counts['cannot tell']}"] if counts["cannot tell"] else []
-        return f"In part. {of_all.capitalize()} in this run, {'; '.join(parts)}."
+        return _in_part(counts, len(rows))
     if verdict == "no":
         return (
             f"No. In this run none {of_all} takes {MATTERS} times as long with one cluster size "
@@ -115,6 +112,13 @@ def _headline(verdict: Verdict, rows: Sequence[Finding]) -> str:
         "This run cannot tell: differences are too small beside the noise, or there were too few "
         "rounds. Measure again on a quiet machine, without --quick."
     )
+
+
+def _in_part(counts: Mapping[str, int], rows: int) -> str:
+    parts = [f"that depend on it in this run: {counts['depends']} of {rows}"]
+    parts += [f"that do not: {counts['steady']}"] if counts["steady"] else []
+    parts += [f"where it cannot be told: {counts['cannot tell']}"] if counts["cannot tell"] else []
+    return f"In part. Kinds of work on encrypted images {'; '.join(parts)}."
 
 
 def _rows(rows: Sequence[Finding]) -> Iterator[str]:

@@ -120,7 +120,7 @@ def _work(work: Work) -> dict[str, Any]:
 
 def _figure(work: Work, samples: Sequence[float]) -> dict[str, Any]:
     found = summary(samples)
-    has_speed = work.section != "start" and work.size and found.median > 0
+    has_speed = work.section != "start" and found.median > 0
     return _work(work) | {
         "samples": found.samples,
         "seconds": digits(found.median),

@@ -70,7 +70,8 @@ def without_start(samples: Samples) -> tuple[dict[Work, list[float]], list[Missi
     for work, own in samples.items():
         start = starts.get((work.who, work.encryption), 0.0) if work.section == "conversion" else 0
         net = [sample - start for sample in own]
-        if start and min(net) < WEIGHTY * summary(own).median:
+        weight = summary(net).median / summary(own).median
+        if start and (weight < WEIGHTY or min(net) <= 0):
             why = "it takes hardly longer than starting the program"
             missing.append(Missing(named(work), why))
             continue
@@ -135,7 +136,7 @@ def _kind(work: Work) -> Kind:
 
 
 def _is_about_images(work: Work) -> bool:
-    return work.section in ("conversion", "requests") and work.size > 0
+    return work.section in ("conversion", "requests")
 
 
 def _finding(samples: Samples, kind: Kind, noise: float) -> Finding | None:

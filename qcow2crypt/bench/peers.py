@@ -1,7 +1,7 @@
 """Other programs, beside ours in the same run: qemu-img, qemu-io, openssl.
 
 Each sample is a process of its own.  They run in the folder of the files.  What starting costs is
-measured by itself for qemu-img (``start``); the time of qemu-io and openssl runs without it.
+measured by itself for qemu-img (``start``); qemu-io and openssl time their work themselves.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ from pathlib import Path
 from qcow2crypt.bench.cipher import PASSPHRASE
 from qcow2crypt.bench.disks import ENCRYPTIONS, Disks
 from qcow2crypt.bench.ours import USUAL_CLUSTER, encryptions, sizes
-from qcow2crypt.bench.programs import started
-from qcow2crypt.bench.qemuio import MARK, marks
+from qcow2crypt.bench.programs import told
+from qcow2crypt.bench.qemuio import request_seconds
 from qcow2crypt.bench.settings import Settings
 from qcow2crypt.bench.subjects import (
     FROM_RAW,
@@ -42,7 +42,6 @@ SWITCHES: Mapping[str, str] = {
 nettle.  libgcrypt and the AES of QEMU itself have no such switch."""
 
 _SECRET = ("--object", f"secret,id=key,data={PASSPHRASE}")
-_LONGEST = 120.0
 _OPENSSL = re.compile(r"^\+R:(\d+):[^:]*:([0-9.]+)$", re.MULTILINE)
 
 
@@ -88,10 +87,7 @@ def start(disks: Disks) -> Iterator[Subject]:
 
 
 def requests(disks: Disks, settings: Settings, instructions: Instructions) -> Iterator[Subject]:
-    """Random reads and writes by qemu-io, as ``ours.requests``; the smallest reads nothing.
-
-    Reading a command and parsing it is in each time: the rows of size 0 tell how much that is.
-    """
+    """Random reads and writes by qemu-io, as ``ours.requests``."""
     for cluster_size in sizes(settings, twin=instructions == "off"):
         for encryption in encryptions(twin=instructions == "off"):
             for size in settings.request_sizes:
@@ -100,10 +96,6 @@ def requests(disks: Disks, settings: Settings, instructions: Instructions) -> It
                         "requests", "qemu-io", what, encryption, instructions, size, cluster_size
                     )
                     yield _random(disks, work, disks.places(size, settings.requests))
-    if instructions == "allowed":
-        work = Work("requests", "qemu-io", "read", "none", "allowed", 0, USUAL_CLUSTER)
-        if USUAL_CLUSTER in settings.cluster_sizes:
-            yield _random(disks, work, [0] * settings.requests)
 
 
 def ciphers(folder: Path) -> Iterator[Subject]:
@@ -150,20 +142,21 @@ def _conversion(disks: Disks, work: Work, raw: Path) -> Subject:
 def _random(disks: Disks, work: Work, places: list[int]) -> Subject:
     image = disks.image(work.cluster_size, work.encryption)
     command = ["qemu-io", *_SECRET, "--image-opts", _opened(image, work.encryption)]
-    reads = [f"read -q {place} {work.size}" for place in places]
-    writes = [f"write -q -P 90 {place} {work.size}" for place in places]
-    script = [*reads, MARK, *reads, MARK]
-    if work.what == "write":
-        script = [*reads, writes[0], MARK, *writes, MARK]
+    warm = [f"read -q {place} {work.size}" for place in places]
+    if work.what == "read":
+        script = [*warm, *(f"read -C {place} {work.size}" for place in places)]
+    else:
+        warm.append(f"write -q -P 90 {places[0]} {work.size}")
+        script = [*warm, *(f"write -C -P 90 {place} {work.size}" for place in places)]
 
     def sample() -> float:
-        begin, end = marks(command, script, disks.folder, environment(work.instructions))
-        return (end - begin) / len(places)
+        given = environment(work.instructions)
+        return statistics.fmean(request_seconds(command, script, disks.folder, given))
 
     def check() -> None:
         if work.what == "write":
             looks = [f"read -q -P 90 {place} {work.size}" for place in places]
-            marks(command, [*looks, MARK], disks.folder, environment(work.instructions))
+            request_seconds(command, looks, disks.folder, environment(work.instructions))
 
     return Subject(work, sample, check)
 
@@ -173,8 +166,8 @@ def _openssl(folder: Path, work: Work) -> Subject:
     words = ["-mr", *way, "-evp", "aes-128-cbc", "-bytes", str(work.size), "-seconds", "1"]
 
     def sample() -> float:
-        told = _run(["openssl", "speed", *words], folder, work.instructions)
-        found = _OPENSSL.search(told)
+        said = _run(["openssl", "speed", *words], folder, work.instructions)
+        found = _OPENSSL.search(said)
         if found is None or not int(found[1]):
             raise BenchError("'openssl speed' of this version does not tell what is needed")
         return float(found[2]) / int(found[1])
@@ -188,14 +181,4 @@ def _opened(image: Path, encryption: Encryption) -> str:
 
 
 def _run(words: list[str], folder: Path, instructions: Instructions = "allowed") -> str:
-    """What a program wrote.  It never outlives the call.  Raises BenchError where it fails."""
-    with started(
-        words, subprocess.DEVNULL, folder, environment(instructions), text=True
-    ) as process:
-        try:
-            told: str = process.communicate(timeout=_LONGEST)[0]
-        except subprocess.TimeoutExpired:
-            raise BenchError(f"{words[0]} was not done after {_LONGEST:.0f} seconds") from None
-    if process.returncode:
-        raise BenchError(f"{words[0]} failed: {told.strip() or process.returncode}")
-    return told
+    return told(words, folder, environment(instructions))

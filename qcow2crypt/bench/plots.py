@@ -13,25 +13,25 @@ _DASHES = {("aes", "allowed"): "", ("none", "allowed"): "7 5", ("aes", "off"): "
 
 
 def plots(document: Document) -> Iterator[Plot]:
-    """The cipher by bytes of a call; conversions and requests by cluster size."""
+    """Conversions and requests by cluster size, which is the question; the cipher by calls."""
     cipher, conversion, requests = (document[name] for name in ("cipher", "conversion", "requests"))
+    for what in dict.fromkeys(row["what"] for row in conversion):
+        own = [row for row in conversion if row["what"] == what]
+        lines = _lines(own, column, "cluster-size", speed=True)
+        title = f"Conversion: {what}"
+        yield Plot(title, "cluster size in bytes", "MB/s, more is better", lines)
+    kinds = dict.fromkeys((row["what"], row["size"]) for row in requests)
+    for what, size in kinds:
+        own = [row for row in requests if (row["what"], row["size"]) == (what, size)]
+        lines = _lines(own, column, "cluster-size", speed=False)
+        title = f"Random {what}s of {in_words(size)}"
+        yield Plot(title, "cluster size in bytes", f"{TIME}, less is better", lines)
     for what in ("encrypt", "decrypt"):
         own = [row for row in cipher if row["what"] == what]
         if own:
             lines = _lines(own, _engine, "size", speed=True)
             title = f"The cipher alone: {what}"
             yield Plot(title, "bytes of a call", "MB/s, more is better", lines)
-    for what in dict.fromkeys(row["what"] for row in conversion):
-        own = [row for row in conversion if row["what"] == what]
-        lines = _lines(own, column, "cluster-size", speed=True)
-        title = f"Conversion: {what}"
-        yield Plot(title, "cluster size in bytes", "MB/s, more is better", lines)
-    kinds = dict.fromkeys((row["what"], row["size"]) for row in requests if row["size"])
-    for what, size in kinds:
-        own = [row for row in requests if (row["what"], row["size"]) == (what, size)]
-        lines = _lines(own, column, "cluster-size", speed=False)
-        title = f"Random {what}s of {in_words(size)}"
-        yield Plot(title, "cluster size in bytes", f"{TIME}, less is better", lines)
 
 
 def _engine(row: Row) -> str:

@@ -48,7 +48,7 @@ class Settings:
 
 QUICK = Settings(
     name="quick",
-    seconds=14,
+    seconds=16,
     rounds=9,
     disk_size=16 * MIB,
     cluster_sizes=(512, 4 * KIB, 64 * KIB, LARGEST_CLUSTER),

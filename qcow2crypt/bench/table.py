@@ -40,11 +40,10 @@ def tables(document: Document) -> Iterator[Table]:
     cipher, conversion, requests = (document[name] for name in ("cipher", "conversion", "requests"))
     yield from _some(cipher, "what", _cipher)
     yield from _some(conversion, "what", _conversion)
-    real = [row for row in requests if row["size"]]
-    for size in dict.fromkeys(row["size"] for row in real):
-        own = [row for row in real if row["size"] == size]
+    for size in dict.fromkeys(row["size"] for row in requests):
+        own = [row for row in requests if row["size"] == size]
         yield from _some(own, "what", _requests)
-    yield from _others(document)
+    yield from _start(document["start"])
 
 
 def facts(document: Document) -> Iterator[str]:
@@ -133,24 +132,13 @@ def _by_cluster(title: str, unit: str, rows: Sequence[Row]) -> Table:
     return Table(title, unit, ("clusters of", *names), lines)
 
 
-def _others(document: Document) -> Iterator[Table]:
-    """What the other figures contain or leave out."""
-    rows = [
-        (Cell(f"{row['who']}: converting one sector, {_kind(row)}"), figure(row, TIME))
-        for row in document["start"]
-    ]
-    rows += [
-        (Cell(f"{row['who']}: one command that reads 0 bytes"), figure(row, TIME))
-        for row in document["requests"]
-        if not row["size"]
-    ]
+def _start(rows: Sequence[Row]) -> Iterator[Table]:
     if rows:
-        yield Table(
-            "Not in the speeds of conversions; in the times of random requests",
-            TIME,
-            ("what", "time"),
-            tuple(rows),
+        lines = tuple(
+            (Cell(f"{row['who']}, to an image: {_kind(row)}"), figure(row, TIME)) for row in rows
         )
+        title = "Converting one sector, not in the speeds of conversions"
+        yield Table(title, TIME, ("what", "time"), lines)
 
 
 def _kind(row: Row) -> str:

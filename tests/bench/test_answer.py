@@ -69,7 +69,7 @@ def test_in_part() -> None:
     told = words(by_size(STEEP) | by_size(FLAT, what=TO_RAW))
     assert told.verdict == "partly"
     assert lines(told, "Does")[0] == (
-        "In part. Of the 2 kinds of work on encrypted images in this run, that depend on it: 1; "
+        "In part. Kinds of work on encrypted images that depend on it in this run: 1 of 2; "
         "that do not: 1."
     )
 
@@ -77,7 +77,7 @@ def test_in_part() -> None:
 def test_in_part_with_what_cannot_be_told() -> None:
     told = words({**WILD, **by_size(STEEP, what=TO_RAW)})
     assert told.verdict == "partly"
-    assert lines(told, "Does")[0].endswith("that depend on it: 1; cannot be told: 1.")
+    assert lines(told, "Does")[0].endswith("run: 1 of 2; where it cannot be told: 1.")
     assert any("cannot be told; 512 bytes took" in row for row in lines(told, "Does"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,8 @@ from oracles.qemu_img import QemuImg
 from qcow2crypt.bench import peers
 from qcow2crypt.bench.clock import take_rounds
 from qcow2crypt.bench.disks import Disks
-from qcow2crypt.bench.qemuio import MARK, at_marks, marks
+from qcow2crypt.bench.programs import told
+from qcow2crypt.bench.qemuio import request_seconds
 from qcow2crypt.bench.settings import MIB, QUICK
 from qcow2crypt.bench.subjects import FROM_RAW, TO_RAW, Instructions, Subject
 from qcow2crypt.errors import BenchError
@@ -103,44 +105,50 @@ def test_a_program_that_gives_another_disk(disks: Disks, programs: Path) -> None
         subject.check()
 
 
-def test_each_mark_is_looked_at_while_the_program_runs(tmp_path: Path) -> None:
-    echo = "import sys\nfor line in sys.stdin:\n    "
-    echo += "if 'length' in line: print('qemu-io> 8 MiB', flush=True)"
-    command = program(tmp_path, "io", echo)
-    script = [MARK, "read 0 512", MARK, MARK]
-    times = marks(command, script, tmp_path)
-    assert times == sorted(times)
-    assert len(times) == 3
-    seen = at_marks(command, script, lambda pid: os.kill(pid, 0), tmp_path)
-    assert len(seen) == 3
+def test_each_request_is_timed_by_qemu_io(tmp_path: Path) -> None:
+    lines = "'qemu-io> 4096,1,0:00:00.00,1e3,4000.0\\nqemu-io> 4096,1,0:00:00.00,1.0,250.000\\n'"
+    command = program(tmp_path, "io", f"print({lines.replace('1e3', '1000.5')}, end='qemu-io> ')")
+    script = ["read -q 0 512", "read -C 0 4096", "write -C -P 90 0 4096"]
+    assert request_seconds(command, script, tmp_path) == [1 / 4000, 1 / 250]
 
 
 @pytest.mark.parametrize(
     ("python", "message"),
     [
         ("print('read failed: Input/output error')", "says: read failed"),
-        ("print('8 MiB')", "ended early"),
-        ("print('8 MiB'); print('8 MiB'); raise SystemExit(3)", "ended early, with 3"),
+        ("print('4096,1,0:00:00.00,1.0,0.000')", "says: 4096"),
+        ("pass", "timed 0 requests of 1"),
+        ("print('4096,1,0:00:00.00,1.0,2.0\\n' * 2)", "timed 2 requests of 1"),
+        ("print('8 MiB'); raise SystemExit(3)", "failed: 8 MiB"),
     ],
 )
 def test_a_script_that_goes_wrong(tmp_path: Path, python: str, message: str) -> None:
     command = program(tmp_path, "io", python)
     with pytest.raises(BenchError, match=message):
-        marks(command, [MARK, MARK], tmp_path)
+        request_seconds(command, ["read -C 0 4096"], tmp_path)
 
 
-def test_an_interrupt_leaves_no_program_behind(tmp_path: Path) -> None:
-    command = program(tmp_path, "io", "print('8 MiB', flush=True); import time; time.sleep(9999)")
+def test_an_interrupt_leaves_no_program_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = program(tmp_path, "sleeper", "import time; time.sleep(9999)")
     seen: list[int] = []
 
-    def interrupt(pid: int) -> None:
-        seen.append(pid)
+    def interrupt(process: subprocess.Popen[str], timeout: float) -> None:
+        seen.append(process.pid)
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        at_marks(command, [MARK], interrupt, tmp_path)
+        told(command)
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
+
+
+def test_a_program_that_hangs_is_killed(tmp_path: Path) -> None:
+    command = program(tmp_path, "sleeper", "import time; time.sleep(9999)")
+    with pytest.raises(BenchError, match=r"sleeper was not done after 0\.1 seconds"):
+        told(command, longest=0.1)
 
 
 @pytest.mark.parametrize("instructions", ["allowed", "off"])
@@ -167,4 +175,4 @@ def test_qemu_io_really_reads_what_it_is_told(disks: Disks, qemu_img: QemuImg) -
     image = disks.image(65536, "none").name
     command = ["qemu-io", "--image-opts", f"driver=qcow2,file.filename={image}"]
     with pytest.raises(BenchError, match="Pattern verification failed"):
-        marks(command, ["read -q -P 1 0 4096", MARK], disks.folder)
+        request_seconds(command, ["read -q -P 1 0 4096"], disks.folder)

@@ -68,7 +68,6 @@ def a_run(rounds: int = ROUNDS) -> Taken:
             for who in ("qcow2crypt", "qemu-io"):
                 work = Work("requests", who, what, "aes", "allowed", 4096, size)
                 samples[work] = near(2e-5, rounds)
-    samples[Work("requests", "qemu-io", "read", "none", "allowed", 0, 65536)] = near(4e-6, rounds)
     for what in ("encrypt", "decrypt"):
         for size in (512, 65536):
             for engine in ("native:vaes256", "pure"):
