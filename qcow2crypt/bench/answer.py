@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from qcow2crypt.bench.dependence import MATTERS
 from qcow2crypt.bench.findings import Calls, Effect, Finding
 from qcow2crypt.bench.noise import Noise
-from qcow2crypt.bench.samples import CONFIDENCE, confidence
+from qcow2crypt.bench.samples import CONFIDENCE, Ratio, confidence
 from qcow2crypt.bench.subjects import OURS, Work, in_words
 from qcow2crypt.units import SECTOR_SIZE
 
@@ -110,7 +110,7 @@ def _headline(verdict: Verdict, rows: Sequence[Finding]) -> str:
         return "This run cannot tell: no encrypted image was measured with two cluster sizes."
     return (
         "This run cannot tell: differences are too small beside the noise, or there were too few "
-        "rounds. Measure again on a quiet machine, without --quick."
+        "rounds. Measure again on a quiet machine, or longer."
     )
 
 
@@ -169,16 +169,18 @@ def _why(
         yield _call(call)
 
 
-def _share(share: float) -> str:
-    part = f"{share:.0%} of the difference is there in plain images too"
-    if share >= MOSTLY:
-        return f"{part}: it is the metadata, not the cipher."
-    if share <= 1 - MOSTLY:
-        return (
-            f"{part}: it is what encryption adds, the same bytes in smaller pieces or with "
-            "another buffer for each."
-        )
-    return f"{part}: metadata and smaller pieces for the cipher have a part in it."
+def _share(share: Ratio) -> str:
+    part = (
+        f"of the difference {share.median:.0%} ({share.low:.0%} to {share.high:.0%}) is there in "
+        "plain images too"
+    )
+    if share.low >= MOSTLY:
+        return f"{part}: it is not the encryption, but metadata and small requests."
+    if share.high <= 1 - MOSTLY:
+        return f"{part}: it is what encryption adds, the same bytes in smaller pieces."
+    if share.low < 1 - MOSTLY and share.high > MOSTLY:
+        return f"{part}: where it comes from cannot be told."
+    return f"{part}: metadata and smaller pieces for the cipher have both a part in it."
 
 
 def _call(call: Calls) -> str:
@@ -190,9 +192,10 @@ def _call(call: Calls) -> str:
     head = f"The cipher alone ({call.who}, {call.what}) does {speeds}"
     if factor >= MATTERS:
         return (
-            f"{head}: {factor:.1f} times. One of the short calls takes "
-            f"{1e6 * call.short_seconds:.1f} microseconds, most of them for the call itself; so it "
-            "gains from long runs of sectors."
+            f"{head}: {factor:.1f} times. A short call takes {1e6 * call.short_seconds:.2f} "
+            f"microseconds; at the speed of the long ones it would be "
+            f"{1e6 * call.short_seconds / factor:.2f}. The rest is what a call costs, and that "
+            "few sectors cannot be done side by side."
         )
     if factor > 1 / MATTERS:
         return f"{head}: the length of a run hardly matters to it."

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from qcow2crypt.bench.noise import TOO_NOISY
-from qcow2crypt.bench.samples import ratio
+from qcow2crypt.bench.samples import Ratio, ratio
 
 Verdict = Literal["depends", "steady", "cannot tell"]
 
@@ -60,21 +60,28 @@ def dependence(points: Points, noise: float) -> Dependence | None:
     return Dependence(verdict, *found, slowest, fastest, _plateau(medians))
 
 
-def share_without_cipher(plain: Points, aes: Points, found: Dependence) -> float | None:
+def share_without_cipher(plain: Points, aes: Points, found: Dependence) -> Ratio | None:
     """Which part of the difference between the slowest and the fastest size is there in plain
-    images too, 0 to 1.  None where the plain images of these sizes were not measured.
+    images too, round by round, each between 0 and 1.  None where it is not known: plain images of
+    these sizes were not measured, or there were too few rounds.
 
     >>> found = Dependence("depends", 4, 4, 4, 512, 65536, None)
-    >>> share_without_cipher({512: [2.5], 65536: [0.5]}, {512: [4.0], 65536: [1.0]}, found)
-    0.6666666666666666
+    >>> aes = {512: [4] * 3, 65536: [1] * 3}
+    >>> share_without_cipher({512: [2] * 3, 65536: [0.5] * 3}, aes, found)
+    Ratio(median=0.5, low=0.5, high=0.5)
     """
-    if found.slowest not in plain or found.fastest not in plain:
+    sizes = (found.slowest, found.fastest)
+    if not found.ratio or any(size not in plain for size in sizes):
         return None
     grown = [
-        statistics.median(points[found.slowest]) - statistics.median(points[found.fastest])
+        [slow - fast for slow, fast in zip(*(points[size] for size in sizes), strict=True)]
         for points in (plain, aes)
     ]
-    return min(1.0, max(0.0, grown[0] / grown[1])) if grown[1] > 0 else None
+    parts = [
+        min(1.0, max(0.0, without / with_aes if with_aes > 0 else 1.0))
+        for without, with_aes in zip(*grown, strict=True)
+    ]
+    return ratio(parts, [1.0] * len(parts))
 
 
 def _plateau(medians: Mapping[int, float]) -> int | None:

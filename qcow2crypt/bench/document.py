@@ -21,7 +21,7 @@ from qcow2crypt.bench.findings import (
 )
 from qcow2crypt.bench.noise import judge
 from qcow2crypt.bench.peers import SWITCHES
-from qcow2crypt.bench.samples import confidence, summary
+from qcow2crypt.bench.samples import Ratio, confidence, summary
 from qcow2crypt.bench.settings import Settings
 from qcow2crypt.bench.subjects import Work
 
@@ -145,7 +145,7 @@ def _finding(row: Finding) -> dict[str, Any]:
         "slowest": found.slowest,
         "fastest": found.fastest,
         "steady-from": found.steady_from,
-        "share-without-cipher": None if row.share is None else digits(row.share),
+        "share-without-cipher": None if row.share is None else _ratio(row.share),
     }
 
 
@@ -153,3 +153,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
     found = effect.ratio
     numbers = (None, None, None) if found is None else tuple(map(digits, found))
     return _work(effect.work) | dict(zip(("ratio", "low", "high"), numbers, strict=True))
+
+
+def _ratio(found: Ratio) -> dict[str, float]:
+    return {name: digits(value) for name, value in found._asdict().items()}

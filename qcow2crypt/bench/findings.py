@@ -33,7 +33,7 @@ class Finding(NamedTuple):
     encryption: Encryption
     size: int
     dependence: Dependence
-    share: float | None
+    share: Ratio | None
 
 
 class Effect(NamedTuple):

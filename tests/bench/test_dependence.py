@@ -98,4 +98,20 @@ def test_what_is_there_without_encryption(plain: dict[int, float], share: float 
     aes = points({512: 0.4, 65536: 0.1})
     found = dependence(aes, 1.0)
     assert found is not None
-    assert share_without_cipher(points(plain), aes, found) == pytest.approx(share)
+    told = share_without_cipher(points(plain), aes, found)
+    assert (told is None) is (share is None)
+    assert told is None or told.median == pytest.approx(share)
+
+
+def test_a_share_of_wild_samples_has_a_wide_interval() -> None:
+    aes = {512: wild(4.0, shift=1), 65536: wild(0.2, shift=2)}
+    plain = {512: wild(2.0, shift=3), 65536: wild(0.2, shift=2)}
+    found = Dependence("depends", 4, 4, 4, 512, 65536, None)
+    told = share_without_cipher(plain, aes, found)
+    assert told is not None
+    assert 0 <= told.low < told.median < told.high <= 1
+
+
+def test_two_rounds_tell_no_share() -> None:
+    aes = points(STEEP, 2)
+    assert share_without_cipher(aes, aes, Dependence("depends", 4, 4, 4, 512, 65536, None)) is None
