@@ -133,6 +133,15 @@ def test_a_reason_that_cannot_be_told() -> None:
     assert "where it comes from cannot be told" in lines(words(samples), "Why")[2]
 
 
+def test_most_of_it_only_where_the_whole_interval_says_so() -> None:
+    samples = by_size({512: 0.4, 65536: 0.1})
+    samples[conversion(encryption="none", cluster_size=65536)] = [0.01] * 9
+    samples[conversion(encryption="none", cluster_size=512)] = [
+        0.01 + 0.3 * share for share in (0.8, 0.6, 0.8, 0.5, 0.8, 0.6, 0.8, 0.8, 0.5)
+    ]
+    assert "have both a part in it" in lines(words(samples), "Why")[2]
+
+
 def test_where_plain_images_are_missing_no_reason_is_made_up() -> None:
     assert len(lines(words(by_size(STEEP)), "Why")) == 2
 

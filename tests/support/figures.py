@@ -70,7 +70,7 @@ def a_run(rounds: int = ROUNDS) -> Taken:
                 samples[work] = near(2e-5, rounds)
     for what in ("encrypt", "decrypt"):
         for size in (512, 65536):
-            for engine in ("native:vaes256", "pure"):
+            for engine in ("native:vaes256", "a <b> & c"):
                 work = Work("cipher", engine, what, "aes", "allowed", size)
                 samples[work] = near(1e-6 + size / 1e10, rounds)
         work = Work("cipher", "openssl", what, "aes", "off", 512)
@@ -84,7 +84,7 @@ CIRCUMSTANCES: dict[str, Any] = {
     "qcow2crypt": "0.1.0",
     "engine": "native",
     "kernel": "vaes256",
-    "engine-without-aes": "native:portable",
+    "engine-without-aes": "native:<x>&",
     "cpu": "a <processor> & more",
     "processors": 2,
     "features": ["aes"],
