@@ -82,8 +82,8 @@ def a_run(rounds: int = ROUNDS) -> Taken:
 CIRCUMSTANCES: dict[str, Any] = {
     "date": "2026-11-23 07:28 UTC",
     "qcow2crypt": "0.1.0",
-    "engine": "native",
-    "kernel": "vaes256",
+    "engine": "a <b> & c",
+    "kernel": None,
     "engine-without-aes": "native:<x>&",
     "cpu": "a <processor> & more",
     "processors": 2,
