@@ -71,7 +71,8 @@ def answer(
 
 def _sure(rounds: int) -> str:
     sure = confidence(rounds)
-    text = f"Intervals come from {rounds} rounds: they hold the true value {sure:.1%} of the time."
+    rows = "1 round" if rounds == 1 else f"{rounds} rounds"
+    text = f"Intervals come from {rows}: they hold the true value {sure:.1%} of the time."
     return text if sure >= CONFIDENCE else f"{text} Without --quick, or with --full, it is more."
 
 

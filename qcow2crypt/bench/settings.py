@@ -88,10 +88,13 @@ FULL = Settings(
 
 SLOWEST_CONVERSION = 0.4
 """Seconds that our own cipher may need for the whole disk; else the disk is made smaller."""
+SLOWEST_REQUESTS = 0.1
+"""Seconds that it may need for the requests of one sample; else there are fewer."""
 
 
 def fitted(settings: Settings, bytes_per_second: float) -> Settings:
-    """The same with a disk that a cipher of this speed gets through; 1 MiB at least.
+    """The same with a disk that a cipher of this speed gets through, 1 MiB at least, and not more
+    requests than it does in a moment, 20 at least.
 
     >>> fitted(QUICK, 1e9) == QUICK
     True
@@ -101,7 +104,8 @@ def fitted(settings: Settings, bytes_per_second: float) -> Settings:
     size = settings.disk_size
     while size > MIB and size / bytes_per_second > SLOWEST_CONVERSION:
         size //= 2
-    return replace(settings, disk_size=size)
+    moment = int(SLOWEST_REQUESTS * bytes_per_second / max(settings.request_sizes))
+    return replace(settings, disk_size=size, requests=min(settings.requests, max(20, moment)))
 
 
 def room_needed(settings: Settings) -> int:

@@ -54,7 +54,7 @@ def facts(document: Document) -> Iterator[str]:
     yield f"qcow2crypt {where['qcow2crypt']}, engine {where['engine']}{kernel}; {where['python']}"
     yield from where["programs"].values()
     yield (
-        f"{where['date']}; {settings['rounds']} rounds after one to warm up, all in turns; "
+        f"{where['date']}; rounds after one to warm up: {settings['rounds']}, all in turns; "
         f"{settings['seconds']} seconds; files on {where['file-system']}"
     )
     yield from (f"not measured: {one['what']}: {one['why']}" for one in document["missing"])

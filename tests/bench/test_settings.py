@@ -28,6 +28,8 @@ def test_a_slow_engine_gets_a_small_disk(speed: float) -> None:
     assert MIB <= found.disk_size <= USUAL.disk_size
     assert found.disk_size == MIB or found.disk_size / speed <= 0.4
     assert found.cluster_sizes == USUAL.cluster_sizes
+    assert 20 <= found.requests <= USUAL.requests
+    assert found.requests == 20 or found.requests * 4096 / speed <= 0.1
 
 
 @ALL
