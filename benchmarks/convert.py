@@ -26,7 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines import cpu, git
+from benchmarks.engines import git
+from qcow2crypt.bench.circumstances import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 

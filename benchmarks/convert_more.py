@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.convert import OURS, PASSPHRASE, run, version_of_qemu
-from benchmarks.engines import cpu, git, version
+from benchmarks.engines import git, version
+from qcow2crypt.bench.circumstances import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 

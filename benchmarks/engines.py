@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from qcow2crypt import engines
+from qcow2crypt.bench.circumstances import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -247,16 +248,6 @@ def git(*arguments: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
-
-
-def cpu() -> str:
-    """The model of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def default_output() -> Path:

@@ -31,8 +31,10 @@ from typing import Any
 
 import qcow2crypt
 from benchmarks import random_access_parts as parts
-from benchmarks.engines import cpu, git, version
+from benchmarks.engines import git, version
 from qcow2crypt import engines
+from qcow2crypt.bench.circumstances import cpu
+from qcow2crypt.bench.workfolder import file_system
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -244,7 +246,7 @@ def circumstances(bench: Bench, load: tuple[float, ...]) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "load_before": [round(x, 2) for x in load],
         "system": f"{platform.system()} {platform.machine()} {platform.release()}",
-        "file_system": parts.file_system(bench.folder),
+        "file_system": file_system(bench.folder),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": {
             "qemu-io": parts.qemu_version() if bench.qemu else "not installed",

@@ -220,21 +220,6 @@ def qemu_version() -> str:
     return done.stdout.splitlines()[0].removeprefix("qemu-io version ")
 
 
-def file_system(folder: Path) -> str:
-    """The kind of file system under the images: a flush costs what it asks for."""
-    best, found = "", "unknown"
-    try:
-        mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return found
-    for line in mounts:
-        _, place, kind, *_ = line.split()
-        inside = folder.is_relative_to(place)
-        if inside and len(place) >= len(best):
-            best, found = place, kind
-    return found
-
-
 def _qemu_io(path: Path, *, aes: bool, read_only: bool) -> list[str]:
     options = f"driver=qcow2,file.filename={path}"
     command = ["qemu-io"]

@@ -25,7 +25,8 @@ from typing import Any
 from benchmarks import sectors_build as c_part
 from benchmarks import sectors_python as python_part
 from benchmarks import sectors_rows as plan
-from benchmarks.engines import PEERS, cpu, git, version
+from benchmarks.engines import PEERS, git, version
+from qcow2crypt.bench.circumstances import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.convert import PASSPHRASE, run, version_of_qemu
-from benchmarks.engines import cpu, git
+from benchmarks.engines import git
+from qcow2crypt.bench.circumstances import cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 1 << 20

@@ -183,3 +183,7 @@ class ProbeError(Qcow2CryptError):
 
 class PtraceRefusedError(ProbeError):
     """The system does not let one process look into another: a container, or a setting of it."""
+
+
+class BenchError(Qcow2CryptError):
+    """Something cannot be measured here: no room, or another program failed or gave wrong data."""

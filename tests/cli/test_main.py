@@ -159,14 +159,6 @@ def test_an_ignored_signal_stays_ignored(run: Run, raw: Path) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("command", ["bench"])
-def test_a_command_of_qemu_img_is_refused_by_name(command: str, run: Run) -> None:
-    done = run(command, "a")
-    assert done.err == (
-        f"qcow2crypt: {command} is not supported yet; supported: {', '.join(COMMANDS)}\n"
-    )
-
-
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     """``qcow2crypt map ... | head -1`` ends without a word."""
     image = tmp_path / "image"

@@ -109,13 +109,19 @@ LAYERS = (
         ),
         ("words", "engines", "front door", "probe"),
     ),
+    # Uses the package as a program would, and takes its time.
+    Layer(
+        "measuring",
+        ("bench.*",),
+        ("front door", "words", "engines", "crypt"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
         ("cli.*", "__main__", "demo"),
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
-            *("images", "tasks", "table tasks", "examinations"),
+            *("images", "tasks", "table tasks", "examinations", "measuring"),
         ),
     ),
 )

@@ -10,10 +10,11 @@ import pytest
 
 from qcow2crypt import probe
 
+pytestmark = pytest.mark.usefixtures("traced")
+
 GCRYPT = """
 import ctypes, sys
 
-pytestmark = pytest.mark.usefixtures("traced")
 library = ctypes.CDLL(sys.argv[1])
 library.gcry_check_version(None)
 handle = ctypes.c_void_p()

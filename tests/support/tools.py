@@ -53,7 +53,7 @@ def skip_without_ptrace() -> None:
 
 @functools.cache
 def _why_no_ptrace() -> str:
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen([shutil.which("sleep") or "sleep", "60"]) as child:
         try:
             ptrace.seize(child.pid)
         except OSError as error:

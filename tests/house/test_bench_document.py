@@ -1,0 +1,23 @@
+"""The run in docs/bench.md is the committed result, and nothing was made prettier by hand."""
+
+from __future__ import annotations
+
+import json
+import runpy
+
+import jsonschema
+from cli.schemas import schema
+from source_tree import ROOT
+
+SCRIPT = runpy.run_path(str(ROOT / "benchmarks" / "bench_document.py"))
+RESULT = SCRIPT["RESULT"].read_text(encoding="utf-8")
+
+
+def test_the_run_is_the_committed_result() -> None:
+    document = SCRIPT["DOCUMENT"].read_text(encoding="utf-8")
+    between = document.partition(SCRIPT["BEGIN"])[2].partition(SCRIPT["END"])[0]
+    assert between == SCRIPT["text"](RESULT), "run python -m benchmarks.bench_document"
+
+
+def test_the_result_keeps_to_its_schema() -> None:
+    jsonschema.validate(json.loads(RESULT), schema("bench"))
