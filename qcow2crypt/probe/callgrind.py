@@ -17,6 +17,7 @@ OPTIONS = (
     "--compress-strings=no",
     "--trace-children=yes",
     "-q",
+    "--vgdb=no",
 )
 
 

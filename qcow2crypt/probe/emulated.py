@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from qcow2crypt.probe.record import Hit, Place, Program
 from qcow2crypt.probe.symbols import elf_of
 
 _SECONDS = 300
+_MARK = "QCOW2CRYPT_DOCTOR_"
 _NO_TABLES = "tables of software AES cannot be watched in an emulator"
 
 
@@ -141,8 +143,11 @@ def _run(words: Sequence[str], run: Run) -> None:
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as said:
         stdin.write(run.stdin)
         stdin.seek(0)
+        mark = f"{_MARK}{secrets.token_hex(8)}"
+        if setpriv := shutil.which("setpriv"):  # it ends when we are killed
+            words = (setpriv, "--pdeathsig", "KILL", "--", *words)
         process = subprocess.Popen(  # noqa: S603 - what the user asked to examine
-            words, stdin=stdin, stdout=said, stderr=said, env=run.environment,
+            words, stdin=stdin, stdout=said, stderr=said, env={**run.environment, mark: ""},
             start_new_session=True,
         )  # fmt: skip
         ended = threading.Event()
@@ -156,6 +161,7 @@ def _run(words: Sequence[str], run: Run) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            _end_all(mark)
             ended.set()
             beside.join()
         said.seek(0)
@@ -165,6 +171,14 @@ def _run(words: Sequence[str], run: Run) -> None:
         raise ProbeError(f"'{run.words[0]}' ended with {status} in an emulator: {last}")
     if problem := run.check():
         raise ProbeError(problem)
+
+
+def _end_all(mark: str) -> None:
+    """End what left the session of the program, as daemons do: by ``mark`` in its environment."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another user's, or gone
+            if mark.encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
 
 
 def _beside(run: Run, ended: threading.Event) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from probe.test_programs import running
 from support import refusing
 
 import qcow2crypt
@@ -98,3 +101,38 @@ def test_with_no_way_at_all_the_reason_is_told(program: Path, tmp_path: Path) ->
     assert finding["verdict"] == "unknown"
     assert finding["why"].startswith("cannot tell, because this system does not let one process")
     assert "valgrind" in finding["why"]
+
+
+@pytest.mark.slow
+def test_without_ptrace_nothing_is_left_behind(tool: Callable[[str], str], program: Path) -> None:
+    tool("valgrind")
+    doctor(refusing.PTRACE, "--", program, "daemon", "1000")
+    assert running(str(program)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_without_ptrace_a_signal_ends_the_program_too(
+    tool: Callable[[str], str], program: Path, number: signal.Signals
+) -> None:
+    tool("valgrind")
+    tool("setpriv")
+    words = [str(refusing.PTRACE), "doctor", "--", str(program), "hang", "1"]
+    with subprocess.Popen(
+        [sys.executable, refusing.__file__, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    ) as process:
+        while len(running(f"{program}\0hang")) < 2:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+    for _ in range(500):
+        if not running(str(program)):
+            break
+        time.sleep(0.01)
+    assert running(str(program)) == []
+    for folder in Path(os.environ["TMPDIR"]).iterdir():  # nobody can clean up after SIGKILL
+        assert number == signal.SIGKILL
+        shutil.rmtree(folder)

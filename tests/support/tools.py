@@ -20,6 +20,7 @@ from qcow2crypt.probe import ptrace
 PACKAGES = {
     "bochs": "bochs bochsbios",
     "gcc": "gcc",
+    "setpriv": "util-linux",
     "clang": "clang",
     "objdump": "binutils",
     "valgrind": "valgrind",
