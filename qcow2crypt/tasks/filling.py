@@ -103,7 +103,7 @@ class Filler:
         """Copy several images, one behind the other."""
         end, start = 0, self.start
         for image in images:
-            if start < end + image.size or not start:
+            if start <= end + image.size:
                 self.copy(image, writer, max(0, start - end), to=end)
             end += image.size
 
