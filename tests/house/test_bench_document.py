@@ -6,6 +6,7 @@ import json
 import runpy
 
 import jsonschema
+import pytest
 from cli.schemas import schema
 from source_tree import ROOT
 
@@ -13,10 +14,11 @@ SCRIPT = runpy.run_path(str(ROOT / "benchmarks" / "bench_document.py"))
 RESULT = SCRIPT["RESULT"].read_text(encoding="utf-8")
 
 
-def test_the_run_is_the_committed_result() -> None:
-    document = SCRIPT["DOCUMENT"].read_text(encoding="utf-8")
-    between = document.partition(SCRIPT["BEGIN"])[2].partition(SCRIPT["END"])[0]
-    assert between == SCRIPT["text"](RESULT), "run python -m benchmarks.bench_document"
+@pytest.mark.parametrize(("name", "part"), SCRIPT["DOCUMENTS"].items())
+def test_the_run_is_the_committed_result(name: str, part: str) -> None:
+    document = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    _, between, _ = SCRIPT["parts"](document, part)
+    assert between == SCRIPT["text"](part, RESULT), "run python -m benchmarks.bench_document"
 
 
 def test_the_result_keeps_to_its_schema() -> None:
