@@ -63,6 +63,7 @@ class TargetFile(Output):
         self._lock_is_taken = False
         self._locking = threading.Lock()
         self._companions: list[TargetFile] = []
+        self._process = os.getpid()
         name = os.fspath(target) if isinstance(target, os.PathLike) else target
         if not isinstance(name, str):
             raise ArgumentError("a target is named by a str or PathLike[str]")
@@ -78,9 +79,13 @@ class TargetFile(Output):
         flags = os.O_RDWR | os.O_CREAT | (getattr(os, "O_NOFOLLOW", 0) if kept else os.O_EXCL)
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
-            # Never open to more people than the target is, not even for a moment.
-            self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
-            self._part = part
+            self._part = part  # a signal can come as soon as it is there
+            try:
+                # Never open to more people than the target is, not even for a moment.
+                self._fd = os.open(part, flags, 0o666 if mode is None else mode & 0o666)
+            except OSError:
+                self._part = ""
+                raise
             claim(self._fd)
             if kept:
                 self._check_ours(part)
@@ -93,6 +98,11 @@ class TargetFile(Output):
 
     def __enter__(self) -> TargetFile:
         return self
+
+    def __del__(self) -> None:
+        # A signal can come before a ``with`` has it.  A fork has one, too, that is not its own.
+        if getattr(self, "_process", None) == os.getpid():
+            self.close()
 
     def _check_ours(self, part: str) -> None:
         """A file that was there already must not be one that somebody else can read."""
@@ -332,9 +342,9 @@ class TargetFile(Output):
         """Remove the unfinished file, unless it was committed; let go of the old one."""
         while self._companions:
             self._companions.pop().close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
         if self._part and not self.keeps_part:
             with contextlib.suppress(OSError):
                 os.unlink(self._part)

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,6 +19,36 @@ from support.targets import NEW, OLD, leftovers, write_new
 import qcow2crypt
 from qcow2crypt.errors import TargetError
 from qcow2crypt.targetfile import TargetFile
+
+
+def interrupted(lines: int, target: Path) -> bool:
+    """Interrupt the making of a target after so many lines of ours; whether it came so far."""
+    left = lines
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        del argument
+        if frame.f_code.co_name == "__del__":  # Python drops what is raised in there
+            sys.settrace(None)
+            return None
+        if not frame.f_code.co_filename.endswith(("targetfile.py", "output.py")):
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return trace
+
+    old = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with TargetFile(target):
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(old)
+    return False
 
 
 class TestFailures:
@@ -32,6 +63,25 @@ class TestFailures:
 
         with pytest.raises(error):
             work()
+        self.check_untouched(target)
+
+    def test_an_interrupt_at_any_line(self, target: Path) -> None:
+        """Also between the making of the file and the ``with`` that takes care of it."""
+        lines = 0
+        while interrupted(lines, target):
+            self.check_untouched(target)
+            lines += 1
+        assert lines > 20
+
+    def test_a_fork_leaves_the_file_alone(self, target: Path) -> None:
+        file = TargetFile(target)
+        child = os.fork()
+        if not child:
+            del file
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert leftovers(target.parent)
+        file.close()
         self.check_untouched(target)
 
     def test_leaving_without_commit(self, target: Path) -> None:
