@@ -53,6 +53,13 @@ build: ## wheel and sdist in dist/, and a look at what is in them
 	@tools/setup-venv.sh dev
 	@tools/build-dist.sh
 
+.PHONY: docs
+docs: ## the site of the documents and the course, in build/docs
+	@tools/setup-venv.sh docs
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -q -E -W --keep-going -n -c docs -d build/docs-trees . build/docs $(ARGS)
+	@$(BIN)/python tools/check_site.py build/docs
+
 .PHONY: bench
 bench: ## measure (BENCH=engines, sectors, random_access, convert, convert_more, startup)
 	@tools/setup-venv.sh bench

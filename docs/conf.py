@@ -91,7 +91,9 @@ python_maximum_signature_line_length = 88
 nitpick_ignore_regex = [("py:.*", ".*")]
 
 
-def plain_text(_app: object, _what: str, _name: str, _obj: object, _opts: object, lines: list[str]) -> None:
+def plain_text(
+    _app: object, _what: str, _name: str, _obj: object, _opts: object, lines: list[str]
+) -> None:
     """Docstrings are plain text: what is indented is a table, and no sign has a second meaning."""
     made: list[str] = []
     literal = False

@@ -4,6 +4,7 @@
 #   tools/setup-venv.sh run     the package and what it needs to run
 #   tools/setup-venv.sh test    and what the tests need
 #   tools/setup-venv.sh dev     and ruff, mypy, build
+#   tools/setup-venv.sh docs    what `run` needs, and Sphinx and Jupyter for the documents
 #   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
 #
 # Does nothing, and needs no network, when that was done before and nothing it rests on changed.
@@ -14,7 +15,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-purpose=${1:?run, test, dev or bench}
+purpose=${1:?run, test, dev, docs or bench}
 venv=.venv
 
 # ---------------------------------------------------------------------------- which interpreter
@@ -88,11 +89,12 @@ fi
 
 key=$(install_key)
 case $purpose in
-    run) target=. covers="run test dev bench" ;;
+    run) target=. covers="run test dev docs bench" ;;
     test) target=".[test]" covers="test dev" ;;
     dev) target=".[dev]" covers="dev" ;;
+    docs) target=".[docs]" covers="docs" ;;
     bench) target=".[bench]" covers="bench" ;;
-    *) fail "the purpose is run, test, dev or bench, not '$purpose'" ;;
+    *) fail "the purpose is run, test, dev, docs or bench, not '$purpose'" ;;
 esac
 for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi

@@ -1,4 +1,4 @@
-"""The examples of the documents are true: each page is followed, line by line, in a folder of its own.
+"""The examples of the documents are true: each page is followed in a folder of its own.
 
 Every ``console`` and ``python`` block of README.md and of docs/ is run, or says why it is not.
 """
@@ -23,6 +23,21 @@ PAGES = [
 ]
 
 
+def make_disks_of_the_library(folder: Path) -> None:
+    """The images that docs/library.md opens: a chain of three, and disks of their own."""
+    aes = qcow2crypt.Qcow2Options(encryption="aes")
+    qcow2crypt.create(folder / "oldest.qcow2", 1 << 20, secret=b"oldest", options=aes)
+    for name, secret, below in (("old", "old", "oldest"), ("top", "new", "old")):
+        over = qcow2crypt.Qcow2Options(
+            encryption="aes", backing_file=f"{below}.qcow2", backing_format="qcow2"
+        )
+        qcow2crypt.create(folder / f"{name}.qcow2", secret=secret, options=over)
+    sample = "correct horse battery"
+    qcow2crypt.create(folder / "disk.qcow2", 4 << 20, secret=sample, options=aes)
+    qcow2crypt.create(folder / "encrypted.qcow2", 1 << 20, secret="...", options=aes)
+    qcow2crypt.create(folder / "disk.raw", 1 << 20, format="raw")
+
+
 def prepared(page: Path, folder: Path) -> Reader:
     """A reader in a folder that holds what the page says is there."""
     reader = Reader(folder)
@@ -32,9 +47,10 @@ def prepared(page: Path, folder: Path) -> Reader:
         begin = Path("docs/course/index.md")
         if page != begin:
             reader.follow((ROOT / begin).read_text(encoding="utf-8"), str(begin))
+    elif page == Path("docs/library.md"):
+        make_disks_of_the_library(folder)
     else:
         shutil.copy(SAMPLE, folder)
-        shutil.copy(SAMPLE, folder / "old.qcow2")
     return reader
 
 
@@ -63,7 +79,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folder_and_exit_status_go_from_command_to_command(folder: Path) -> None:
-    page = "```console\n$ mkdir x\n$ cd x\n$ touch y\n$ false\n```\n```console\n$ echo $?\n1\n$ ls\ny\n```\n"
+    page = (
+        "```console\n$ mkdir x\n$ cd x\n$ touch y\n$ false\n```\n"
+        "```console\n$ echo $?\n1\n$ ls\ny\n```\n"
+    )
     assert follow(page, folder) == 2
 
 
@@ -123,7 +142,12 @@ def test_output_needs_a_command() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "came", "same"),
-    [("a ... c", "a b c", True), ("a\n...\nc", "a\nb\nb\nc", True), ("a", "a \n", True), ("a", "b", False)],
+    [
+        ("a ... c", "a b c", True),
+        ("a\n...\nc", "a\nb\nb\nc", True),
+        ("a", "a \n", True),
+        ("a", "b", False),
+    ],
 )
 def test_what_agrees(wanted: str, came: str, same: bool) -> None:
     assert agrees(wanted, came) is same

@@ -195,8 +195,9 @@ class Reader:
 
 
 def agrees(wanted: str, came: str) -> bool:
-    """Is ``came`` what is promised?  "..." stands for anything; blanks at line ends do not count."""
-    texts = ["\n".join(line.rstrip() for line in t.strip("\n").splitlines()) for t in (wanted, came)]
-    return doctest.OutputChecker().check_output(
-        *(text + "\n" for text in texts), optionflags=doctest.ELLIPSIS
-    )
+    """Is ``came`` what is promised?  "..." stands for anything; blanks at line ends are nothing."""
+    return doctest.OutputChecker().check_output(_tidy(wanted), _tidy(came), doctest.ELLIPSIS)
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
