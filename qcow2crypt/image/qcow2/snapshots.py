@@ -41,6 +41,7 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
         tail = read_within(file, offset + _SNAPSHOT.size, length, limit, what)
         extras = [int.from_bytes(tail[at : at + 8], "big") for at in range(0, extra - 7, 8)]
         names = tail[extra:]
+        offset = align_up(offset + _SNAPSHOT.size + length, 8)
         yield Snapshot(
             l1_table_offset=l1_offset,
             l1_size=l1_size,
@@ -52,8 +53,8 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
             vm_state_size=extras[0] if extras else vm_size,
             disk_size=extras[1] if len(extras) > 1 else header.size,
             icount=extras[2] if len(extras) > 2 and extras[2] != _NO_ICOUNT else None,
+            end=offset,
         )
-        offset = align_up(offset + _SNAPSHOT.size + length, 8)
 
 
 def read_within(file: HostFile, offset: int, length: int, limit: int, what: str) -> bytes:
