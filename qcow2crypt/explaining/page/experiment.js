@@ -81,7 +81,7 @@ function changedInIv() {
   return state.iv.filter((byte, i) => byte !== state.before.iv[i]).length;
 }
 
-// "block 3 wholly (16 bytes), block 4 in byte 0 (bit 0x01)"
+// "block 3 in 16 bytes: noise, block 4 in byte 5 (bits 0x04)"
 function changesOf(side) {
   const found = [];
   for (let block = 0; block < SECTOR / BLOCK; block++) {
@@ -102,7 +102,7 @@ function howMuch(side, block, count) {
   for (let i = start; i < start + BLOCK; i++) {
     if (!differsAt(side, i)) continue;
     const bits = state[side][i] ^ state.before[side][i];
-    return `byte ${i - start} (bits ${hexNumber(bits)})`;
+    return `byte ${i - start} (bits 0x${hexByte(bits)})`;
   }
   return "";
 }
