@@ -18,6 +18,7 @@ from typing import Any
 from qcow2crypt.errors import TargetError
 from qcow2crypt.explaining.page.picture import BYTES_MAX, picture
 from qcow2crypt.image.base import Image
+from qcow2crypt.targetfile import TargetFile
 
 SCRIPTS = (
     *("aes.js", "sha256.js", "sector.js", "picture.js", "experiment.js"),
@@ -26,7 +27,7 @@ SCRIPTS = (
 
 
 def page(
-    image: Image, *, offset: int = 0, key: bytes | None = None, bytes_max: int = BYTES_MAX
+    image: Image, *, offset: int | None = None, key: bytes | None = None, bytes_max: int = BYTES_MAX
 ) -> str:
     """The page.  Arguments and errors as ``picture``.
 
@@ -39,18 +40,17 @@ def write(
     image: Image,
     target: str | os.PathLike[str],
     *,
-    offset: int = 0,
+    offset: int | None = None,
     key: bytes | None = None,
     bytes_max: int = BYTES_MAX,
 ) -> None:
-    """Write the page to a file.  Raises as ``picture``, and TargetError."""
+    """Write the page to a file, whole or not at all.  Raises as ``picture``, and TargetError."""
     text = page(image, offset=offset, key=key, bytes_max=bytes_max)
-    try:
-        with open(target, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - any name
-            file.write(text)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no name of a file"
-        raise TargetError(f"'{os.fspath(target)}' cannot be written: {reason}") from error
+    with TargetFile(target) as file:
+        if file.identity() in [one.identity() for one in image.host_files()]:
+            raise TargetError(f"'{file.name}' is the image itself. Give the page another name")
+        file.pwrite(text.encode(), 0)
+        file.commit()
 
 
 def assemble(content: dict[str, Any]) -> str:

@@ -29,16 +29,17 @@ _SHOWN_KEY_BYTES = 16
 
 
 def picture(
-    image: Image, *, offset: int = 0, key: bytes | None = None, bytes_max: int = BYTES_MAX
+    image: Image, *, offset: int | None = None, key: bytes | None = None, bytes_max: int = BYTES_MAX
 ) -> dict[str, Any]:
     """All that a page shows of ``image``.
 
     ``offset`` is the guest offset that the page begins with: what lies before it goes in last.
+    None begins with what is stored first.
     ``key`` is None, or the 16 bytes that whoever gets the page shall have.  Raises
     UnsupportedFeatureError for what is not legacy AES, ArgumentError for an offset that the disk
     does not have, SourceError, FormatError.
     """
-    image = _checked(image, offset, key)
+    image = _checked(image, offset or 0, key)
     structure = image.structure
     header = structure.header
     extents = list(_some(image.own_extents()))
@@ -49,7 +50,7 @@ def picture(
     outside = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
     backed = structure.backing_file is not None
     _add_extents(disk, file, image.own_extents(), backed=backed, outside=outside)
-    runs = list(_runs(image, offset, bytes_max))
+    runs = list(_runs(image, offset or 0, bytes_max))
     return {
         "name": _name(image),
         "fileSize": whole.file_size,
@@ -63,7 +64,7 @@ def picture(
         "backingFile": structure.backing_file,
         "dataFile": structure.data_file if outside else None,
         "snapshots": [one.name for one in image.snapshots()[:TABLES_MAX]],
-        "sector": offset // SECTOR_SIZE if offset else _first_sector(runs),
+        "sector": _first_sector(runs) if offset is None else offset // SECTOR_SIZE,
         "diskCells": disk.to_list(),
         "fileCells": file.to_list(),
         "extents": [_extent(extent, backed=backed) for extent in extents[:EXTENTS_MAX]],
