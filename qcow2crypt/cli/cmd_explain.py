@@ -29,7 +29,7 @@ from qcow2crypt.cli.terminal import Console
 if TYPE_CHECKING:
     from qcow2crypt.explaining.following import Question
 
-USAGE = "qcow2crypt explain [options] FILE --offset N | --sector N | --host-offset N"
+USAGE = "qcow2crypt explain [options] FILE --offset N | --sector N | --host-offset N | --html OUT"
 ABOUT = """\
 Follow one byte of FILE: guest offset, sector, cluster, the entries of the tables with their bits
 named, the place in the file, ciphertext, key, IV, CBC, plaintext.  --host-offset goes back: what
@@ -40,6 +40,10 @@ Without a passphrase it stops at ciphertext and IV.  The key is shown only with 
   qcow2crypt explain --offset 1M disk.qcow2
   qcow2crypt explain --sector 2048 --secret-file key disk.qcow2
   qcow2crypt explain --host-offset 0x50000 disk.qcow2
+  qcow2crypt explain --html page.html disk.qcow2
+
+--html writes a page to look at the whole image and to try things out.  It holds ciphertext and asks
+its reader for the passphrase; with --show-key it holds the key.
 """
 OPTIONS = (
     Option("offset", name="offset", metavar="N", about="a guest offset in bytes: 4096, 0x1000, 4k"),
@@ -49,6 +53,7 @@ OPTIONS = (
     Option("steps", name="steps", about="the rounds of AES in that block; needs --show-key"),
     Option("show-key", name="show-key", about="show the key: whoever sees it can read the disk"),
     Option("json", name="json", about="the answer as JSON"),
+    Option("html", name="html", metavar="OUT", about="a page of its own about FILE; begins at N"),
     Option("ask", name="ask", about="ask for the passphrase on the terminal"),
     Option("wrong-iv", name="wrong-iv", about="read sectors right that QEMU 2.7.0 spoiled"),
     source_format("the format of FILE; without it the first bytes decide"),
@@ -74,6 +79,11 @@ def run(arguments: Arguments, console: Console) -> int:
         image_opts=arguments.flag("image-opts"),
         given_format=arguments.last("format"),
     )
+    if arguments.last("html") is not None:
+        from qcow2crypt.cli.explainpage import write_page
+
+        keys = Keyring(name, arguments, objects, console)
+        return write_page(arguments, name, keys, _page_offset(arguments))
     question = _question(arguments, name)
     keys = Keyring(name, arguments, objects, console)
     from qcow2crypt.explaining.following import explain_layers
@@ -122,6 +132,15 @@ def _question(arguments: Arguments, name: ImageName) -> Question:
         show_key=arguments.flag("show-key"),
         wrong_iv="qemu-2.7.0" if arguments.flag("wrong-iv") else None,
     )
+
+
+def _page_offset(arguments: Arguments) -> int | None:
+    """The guest offset that the page begins with, if one is named."""
+    given = [key for key in ("offset", "sector") if arguments.last(key) is not None]
+    if len(given) > 1:
+        raise UsageError("explain --html takes one of --offset and --sector")
+    numbers = [_number(arguments.last(key), key) for key in given]
+    return numbers[0] * (512 if given == ["sector"] else 1) if numbers else None
 
 
 def _number(text: str | None, key: str) -> int:
