@@ -1,0 +1,158 @@
+"""What demonstrations gave, as text for a terminal.  Knows results, not how they came about."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from qcow2crypt.cli.output_bench import WIDTH_WITHOUT_TERMINAL
+from qcow2crypt.lab.base import QEMU, ByteMap, Claim, Demonstration
+from qcow2crypt.lab.page import verdict
+from qcow2crypt.lab.search import Marks, Stages
+from qcow2crypt.lab.session import Shown
+from qcow2crypt.units import BLOCK_SIZE
+
+_SIDES = {
+    "flaw": "Figures of this run",
+    "contrast": "How others do it, by the same measurement",
+}
+_ROWS_MOST = 6
+_GROUPS_MOST = 5
+_FEWEST_TOLD = 8
+"""As many sectors that begin alike as fit in 4 KiB: fewer may be data that counts by itself."""
+
+
+def list_lines(demonstrations: Sequence[Demonstration]) -> Iterator[str]:
+    """The demonstrations there are."""
+    for one in demonstrations:
+        yield f"  {one.name:<11}{one.title}"
+
+
+def lab_lines(shown: Sequence[Shown], width: int | None = None) -> Iterator[str]:
+    """All of it, no wider than ``width``; None asks the terminal."""
+    columns = width or shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 0)).columns
+    for number, one in enumerate(shown):
+        if number:
+            yield from ("", "")
+        yield from _demonstration(one, columns)
+
+
+def _demonstration(shown: Shown, width: int) -> Iterator[str]:
+    demonstration, result = shown
+    yield demonstration.title
+    yield "=" * min(len(demonstration.title), width)
+    yield from _paragraphs((demonstration.claim, *demonstration.story), width)
+    for picture in result.pictures:
+        if isinstance(picture, ByteMap):
+            yield ""
+            yield from _bytes(picture)
+    size = max(len(claim.told) for claim in result.claims)
+    for side, words in _SIDES.items():
+        yield ""
+        yield words
+        for claim in result.claims:
+            if claim.side == side:
+                yield from _claim(claim, size, width)
+    not_run = (f"Not run: {line}." for line in result.not_run)
+    yield from _paragraphs((*demonstration.answer, *not_run), width)
+    yield ""
+    yield from _to_try(shown, width)
+    yield ""
+    yield "Sources"
+    for source in demonstration.sources:
+        yield from textwrap.wrap(source.title, width, initial_indent="  ", subsequent_indent="  ")
+        yield f"    {source.url}"
+    yield from _paragraphs([verdict(result)], width)
+
+
+def _paragraphs(texts: Sequence[str], width: int) -> Iterator[str]:
+    for text in texts:
+        yield ""
+        yield from textwrap.wrap(text, width)
+
+
+def _to_try(shown: Shown, width: int) -> Iterator[str]:
+    yield f"To try, in a folder made by: qcow2crypt lab {shown.demonstration.name} --keep FOLDER"
+    for command in shown.result.commands:
+        yield from textwrap.wrap(
+            command.shows, width, initial_indent="  # ", subsequent_indent="  # "
+        )
+        yield f"  {command.line}"
+
+
+def _claim(claim: Claim, size: int, width: int) -> Iterator[str]:
+    head = "  " + claim.told.rjust(size) + "  "
+    gap = " " * len(head)
+    yield from textwrap.wrap(claim.sentence, width, initial_indent=head, subsequent_indent=gap)
+    by = ", by QEMU" if claim.by == QEMU else ""
+    missed = "" if claim.holds else "DOES NOT HOLD: "
+    yield from textwrap.wrap(
+        f"({missed}{claim.expected}{by})", width, initial_indent=gap, subsequent_indent=gap
+    )
+
+
+def _bytes(picture: ByteMap) -> Iterator[str]:
+    """The rows in which something is marked, and a row around them."""
+    yield f"{picture.title}: {picture.about}"
+    rows = [
+        (at // BLOCK_SIZE, picture.data[at : at + BLOCK_SIZE], picture.marks[at : at + BLOCK_SIZE])
+        for at in range(0, len(picture.data), BLOCK_SIZE)
+    ]
+    marked = [number for number, _, marks in rows if set(marks) - {"."}] or [0]
+    near = {number + step for number in marked for step in (-1, 0, 1)}
+    for number, data, marks in [row for row in rows if row[0] in near][:_ROWS_MOST]:
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+        under = "".join(" " if mark == "." else "^" for mark in marks).rstrip()
+        yield f"  {number:2}  {data.hex(' '):<47}  {text}"
+        if under and under != "^" * len(marks):
+            yield " " * 55 + under
+
+
+def marks_lines(name: str, found: Marks) -> Iterator[str]:
+    """What the search for marks found in a given image."""
+    yield f"{name}: {found.encryption}, {found.sectors:,} encrypted sectors"
+    if found.zero:
+        yield f"  {found.zero:,} sectors are all zeros in the file: never written, not looked at"
+    sectors = sum(map(len, found.groups))
+    if not sectors:
+        yield "  no two sectors of the disk begin with the same ciphertext block: no mark"
+        return
+    yield (
+        f"  {sectors:,} sectors begin with a ciphertext block that another sector of the disk has, "
+        "too; by chance: 0"
+    )
+    for group in found.groups[:_GROUPS_MOST]:
+        more = "" if len(group) <= _GROUPS_MOST else ", ..."
+        yield f"    {len(group):6,}: sectors {', '.join(map(str, group[:_GROUPS_MOST]))}{more}"
+    if len(found.groups) > _GROUPS_MOST:
+        yield f"    and {len(found.groups) - _GROUPS_MOST:,} more groups"
+    if len(found.groups[0]) >= _FEWEST_TOLD:
+        yield "  this is a watermark, or data that holds its own sector number"
+    else:
+        yield "  groups as small as this may be data that counts; a watermark has 8 and more"
+
+
+def stages_lines(name: str, encryption: str, stages: Sequence[Stages]) -> Iterator[str]:
+    """What the snapshots of a given image tell."""
+    yield f"{name}: {encryption}, {len(stages)} snapshot{'s' * (len(stages) != 1)}"
+    for one in stages:
+        yield (
+            f"  '{one.snapshot}': {one.both:,} sectors are stored then and now, {one.rewritten:,} "
+            "of them at another place of the file"
+        )
+        yield f"    {one.equal:,} of these have equal ciphertext: nothing changed in them"
+        count = sum(last - first + 1 for first, last in one.changed)
+        if one.equal and count:
+            yield f"    {count:,} differ: the guest changed them. {_ranges(one)}"
+        elif count:
+            yield f"    {count:,} differ; since none are equal, that need not mean a change"
+
+
+def _ranges(stage: Stages) -> str:
+    shown = [
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in stage.changed[:_GROUPS_MOST]
+    ]
+    more = ", ..." if len(stage.changed) > _GROUPS_MOST else ""
+    return f"Sectors {', '.join(shown)}{more}"
