@@ -7,9 +7,15 @@ for anything: tools/check_site.py looks.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -38,7 +44,7 @@ exclude_patterns = [".venv", "build", "dist", "**/.ipynb_checkpoints"]
 # ------------------------------------------------------------------------------------ Markdown
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+smartquotes = False  # a quotation mark in an example of code stays what it is
 nb_execution_mode = "off"  # the outputs are committed; tests/docs runs the notebook and compares
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would come from another host
 
@@ -47,25 +53,43 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would come from another host
 # Here and not in the pages: on a plain git host a toctree is a block of code.
 TREE = {
     "docs/index": {
-        "Use it": ["../README", "command-line", "json-output"],
-        "Understand it": ["course/index", "notebooks/sector-iv"],
+        "Use it": ["Start here <../README>", "command-line", "json-output"],
+        "Understand it": ["The course <course/index>", "The notebook <notebooks/sector-iv>"],
         "Build on it": ["library", "api"],
         "How fast, and why": ["conversion", "bench", "interleaving", "does-qemu-use-aes-ni"],
         "Believe it": ["validation", "vectors", "native-proof"],
-        "Work on it": ["../CONTRIBUTING", "../CHANGELOG", "../csrc/README", "../benchmarks/README"],
+        "Work on it": ["../CONTRIBUTING", "../CHANGELOG", "The C kernels <../csrc/README>", "../benchmarks/README"],
     },
     "docs/course/index": {"": ["[01][0-9]-*", "glossary"]},
     "docs/vectors": {"": ["../tests/vectors/PROVENANCE", "../qcow2crypt/data/README"]},
 }
 
 
-def add_tree(_app: object, page: str, source: list[str]) -> None:
+def add_tree(_app: Sphinx, page: str, source: list[str]) -> None:
     """Behind the text of a page, which pages are below it."""
     for caption, below in TREE.get(page, {}).items():
         kind = ":glob:\n" if any("*" in name for name in below) else ""
         named = f":caption: {caption}\n" if caption else ""
         listed = "\n".join(below)
         source[0] += f"\n```{{toctree}}\n:hidden:\n{kind}{named}\n{listed}\n```\n"
+
+
+# ----------------------------------------------------------------- links to what is no page
+
+
+def link_files(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Files that are no pages lie in the site where they lie in the repository, to be looked at.
+
+    Left alone, Sphinx would offer them as downloads, the page about the sample image too.
+    """
+    here = (ROOT / page).parent
+    for link in list(doctree.findall(addnodes.download_reference)):
+        target = (here / link["reftarget"]).resolve().relative_to(ROOT)
+        copy = Path(app.outdir, target)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / target, copy)
+        uri = os.path.relpath(target, Path(page).parent)
+        link.replace_self(nodes.reference("", "", *link.children, refuri=uri, internal=True))
 
 
 # ----------------------------------------------------------------------------------- the theme
@@ -92,7 +116,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 
 
 def plain_text(
-    _app: object, _what: str, _name: str, _obj: object, _opts: object, lines: list[str]
+    _app: Sphinx, _what: str, _name: str, _obj: object, _opts: object, lines: list[str]
 ) -> None:
     """Docstrings are plain text: what is indented is a table, and no sign has a second meaning."""
     made: list[str] = []
@@ -119,7 +143,8 @@ def _escaped(line: str) -> str:
     return "".join(parts)
 
 
-def setup(app: object) -> None:
+def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("autodoc-process-docstring", plain_text)  # type: ignore[attr-defined]
-    app.connect("source-read", add_tree)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", plain_text)
+    app.connect("source-read", add_tree)
+    app.connect("doctree-resolved", link_files)

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from oracles.qemu_img import TRIES, UNLUCKY
+
 import qcow2crypt
 
 LANGUAGES = ("console", "python")
@@ -161,7 +163,10 @@ class Reader:
             # Where the command ends is where the next one begins, and it can ask for $?.
             place = self._tools / "place"
             after = f'status=$?\npwd >{shlex.quote(str(place))}\nexit "$status"'
-            done = self._run(["bash", "-c", f"(exit {self._status})\n{command}\n{after}"])
+            for _ in range(TRIES):
+                done = self._run(["bash", "-c", f"(exit {self._status})\n{command}\n{after}"])
+                if UNLUCKY not in done.stdout:
+                    break
             self._status = done.returncode
             if place.exists():
                 self.folder = Path(place.read_text(encoding="utf-8").rstrip("\n"))
