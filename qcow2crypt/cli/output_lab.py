@@ -46,6 +46,7 @@ def _demonstration(shown: Shown, width: int) -> Iterator[str]:
     for picture in result.pictures:
         if isinstance(picture, ByteMap):
             yield ""
+            yield from textwrap.wrap(f"{picture.title}: {picture.about}", width)
             yield from _bytes(picture)
     size = max(len(claim.told) for claim in result.claims)
     for side, words in _SIDES.items():
@@ -94,7 +95,6 @@ def _claim(claim: Claim, size: int, width: int) -> Iterator[str]:
 
 def _bytes(picture: ByteMap) -> Iterator[str]:
     """The rows in which something is marked, and a row around them."""
-    yield f"{picture.title}: {picture.about}"
     rows = [
         (at // BLOCK_SIZE, picture.data[at : at + BLOCK_SIZE], picture.marks[at : at + BLOCK_SIZE])
         for at in range(0, len(picture.data), BLOCK_SIZE)
@@ -127,15 +127,22 @@ def marks_lines(name: str, found: Marks) -> Iterator[str]:
         yield f"    {len(group):6,}: sectors {', '.join(map(str, group[:_GROUPS_MOST]))}{more}"
     if len(found.groups) > _GROUPS_MOST:
         yield f"    and {len(found.groups) - _GROUPS_MOST:,} more groups"
+    yield f"  {_meaning(found)}"
+
+
+def _meaning(found: Marks) -> str:
+    if found.encryption == "luks":
+        return "in a LUKS image that means a mode without IVs (ECB), or IVs that come again"
     if len(found.groups[0]) >= _FEWEST_TOLD:
-        yield "  this is a watermark, or data that holds its own sector number"
-    else:
-        yield "  groups as small as this may be data that counts; a watermark has 8 and more"
+        return "that is a watermark, or data that holds its own sector number"
+    return "groups as small as this may be data that counts; a watermark has 8 and more"
 
 
 def stages_lines(name: str, encryption: str, stages: Sequence[Stages]) -> Iterator[str]:
     """What the snapshots of a given image tell."""
     yield f"{name}: {encryption}, {len(stages)} snapshot{'s' * (len(stages) != 1)}"
+    if not stages:
+        yield "  there is nothing to compare"
     for one in stages:
         yield (
             f"  '{one.snapshot}': {one.both:,} sectors are stored then and now, {one.rewritten:,} "

@@ -94,11 +94,11 @@ class Pixels(NamedTuple):
     palette: tuple[tuple[int, int, int], ...]
 
 
-CHANGED = {".": "as it was", "x": "another byte", "!": "the byte that was aimed at"}
+CHANGED = {"x": "another byte than before", "!": "the byte that was aimed at"}
 
 
 class ByteMap(NamedTuple):
-    """Bytes as a table, 16 in a row.  ``marks`` has a key of ``legend`` for each of them."""
+    """Bytes as a table, 16 in a row.  ``marks`` has ``.`` or a key of ``legend`` for each."""
 
     title: str
     about: str

@@ -6,7 +6,7 @@ from qcow2crypt.lab import modes
 from qcow2crypt.lab.base import QEMU, ByteMap, Claim, Command, Demonstration, Result, paragraphs
 from qcow2crypt.lab.counting import blocks, changed_bits, equal, marks
 from qcow2crypt.lab.desk import NO_QEMU, Desk, ciphertext, overwrite, part, read
-from qcow2crypt.lab.qemu import Qemu, io_line
+from qcow2crypt.lab.qemu import Qemu, io_line, line
 from qcow2crypt.lab.sources import BROZ, PTACEK, SP800_38A
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE
 
@@ -78,7 +78,7 @@ def run(desk: Desk) -> Result:
         ),
         Claim(
             "rest",
-            "of the other blocks of the sector are as they were",
+            "blocks of the sector that are as they were: all others",
             equal(blocks(seen), blocks(record())),
             PER_SECTOR - 2,
             PER_SECTOR,
@@ -128,7 +128,9 @@ def run(desk: Desk) -> Result:
             "noise in place of the remarks, grade: A, and no error",
         ),
         Command("cmp -l record.qcow2 flipped.qcow2", "the one byte of the file that differs"),
-        Command("qemu-img check flipped.qcow2", "No errors were found on the image."),
+        Command(
+            line("qemu-img", "check", image="flipped.qcow2"), "No errors were found on the image."
+        ),
     )
     return Result(tuple(claims), tuple(pictures), tuple(files), commands, tuple(not_run))
 

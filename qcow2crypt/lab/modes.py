@@ -11,6 +11,8 @@ the mode.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qcow2crypt import engines
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.crypt.legacy_aes import key_from_passphrase
@@ -39,9 +41,11 @@ def legacy(data: bytes, first_sector: int, passphrase: str = PASSPHRASE) -> byte
     return SectorCipher.from_passphrase(passphrase).encrypt(data, first_sector)
 
 
-def by_host(data: bytes, host_offset: int) -> bytes:
-    """Encrypted with the number of the sector of the file, where it lies at ``host_offset``."""
-    return legacy(data, host_offset // SECTOR_SIZE)
+def by_host(sectors: Sequence[bytes], places: Sequence[int]) -> list[bytes]:
+    """Each sector encrypted with its number in the file; ``places`` are host offsets."""
+    cipher = SectorCipher.from_passphrase(PASSPHRASE)
+    pairs = zip(sectors, places, strict=True)
+    return [cipher.encrypt(data, place // SECTOR_SIZE) for data, place in pairs]
 
 
 def constant_iv(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from qcow2crypt.lab import modes
-from qcow2crypt.lab.base import QEMU, Claim, Command, Demonstration, Result, paragraphs
+from qcow2crypt.lab.base import QEMU, Claim, Command, Demonstration, Pixels, Result, paragraphs
 from qcow2crypt.lab.counting import changed_bytes, equal, sectors
 from qcow2crypt.lab.desk import NO_QEMU, Desk, ciphertext
 from qcow2crypt.lab.qemu import Qemu, io_line
@@ -92,6 +92,14 @@ def run(desk: Desk) -> Result:
             side="contrast",
         ),
     ]
+    pictures = (
+        _picture("The same passphrase", whole, sectors(ciphertext(bob, 0, DISK_SECTORS))),
+        _picture(
+            "Another passphrase",
+            sectors(ciphertext(other, 0, DISK_SECTORS)),
+            sectors(ciphertext(bob, 0, DISK_SECTORS)),
+        ),
+    )
     files = [
         ("alice.qcow2", "Alice's disk"),
         ("alice-again.qcow2", "the same, made once more"),
@@ -113,7 +121,13 @@ def run(desk: Desk) -> Result:
         Command("sha256sum *.qcow2", "which files are equal"),
         Command(io_line("read -v 32k 48", image="bob.qcow2"), "the file that Bob has, too"),
     )
-    return Result(tuple(claims), (), tuple(files), commands, tuple(not_run))
+    return Result(tuple(claims), pictures, tuple(files), commands, tuple(not_run))
+
+
+def _picture(title: str, alice: list[bytes], bob: list[bytes]) -> Pixels:
+    cells = bytes(one == other for one, other in zip(alice, bob, strict=True))
+    about = "Alice's image beside Bob's: a cell for each sector; dark: equal ciphertext"
+    return Pixels(title, about, 16, cells, ((222, 226, 233), (178, 58, 30)))
 
 
 def _by_qemu(desk: Desk, qemu: Qemu, ours: bytes) -> list[Claim]:
@@ -183,9 +197,9 @@ DEMONSTRATION = Demonstration(
     ),
     answer=paragraphs(
         """
-        LUKS encrypts with a random master key, so two images never share it. The master key is
-        wrapped under PBKDF2 of the passphrase with a random salt: a table is of no use, and each
-        guess costs as many rounds as the maker chose.
+        LUKS encrypts with a random master key, which two images that were made apart never share.
+        The master key is wrapped under PBKDF2 of the passphrase with a random salt: a table is of
+        no use, and each guess costs as many rounds as the maker chose.
         """
     ),
     sources=(QEMU_FLAWS, LUKS1, RFC8018),

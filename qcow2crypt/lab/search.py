@@ -8,14 +8,17 @@ the same in a snapshot and now.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from qcow2crypt.image.info import Snapshot
 from qcow2crypt.lab.counting import runs
-from qcow2crypt.lab.stored import Name, Stored
-from qcow2crypt.units import BLOCK_SIZE
+from qcow2crypt.lab.counting import sectors as sectors_of
+from qcow2crypt.lab.stored import Name, Stored, StoredRun
+from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE
 
-_DIGEST = 12
-"""So many bytes of a block are kept of each sector: enough that none are equal by chance."""
+_FILTER_BITS_MIN, _FILTER_BITS_MAX = 16, 30
+_PIECE_BYTES = 1 << 20
 
 
 class Marks(NamedTuple):
@@ -49,20 +52,51 @@ class Stages(NamedTuple):
 def search_marks(image: Name) -> Marks:
     """Which sectors of the disk begin with the same ciphertext block.
 
-    Raises SourceError, FormatError, LabError.
+    The image is read twice, so that memory is needed for what repeats and little more.  Raises
+    SourceError, FormatError, LabError.
     """
     known: dict[bytes, list[int]] = defaultdict(list)
-    looked = zero = 0
+    zero = 0
     with Stored(image) as stored:
+        sectors = sum(run.length for run in stored.runs()) // SECTOR_SIZE
+        again = _Again(sectors)
+        for _, _, data in stored.sectors():
+            again.add(data[:BLOCK_SIZE])
         for number, _, data in stored.sectors():
-            looked += 1
-            if not any(data):
+            first = data[:BLOCK_SIZE]
+            if not any(first) and not any(data):
                 zero += 1
-                continue
-            known[data[:_DIGEST]].append(number)
+            elif again.maybe(first):
+                known[first].append(number)
         encryption = stored.encryption
     groups = sorted((tuple(one) for one in known.values() if len(one) > 1), key=_largest_first)
-    return Marks(encryption, looked - zero, zero, tuple(groups))
+    return Marks(encryption, sectors - zero, zero, tuple(groups))
+
+
+class _Again:
+    """What was added more than once.  May say so of what was not, seldom; never the other way.
+
+    Ciphertext is its own hash: bits of a block choose a place.
+    """
+
+    def __init__(self, expected: int) -> None:
+        wanted = (16 * expected).bit_length()
+        bits = max(_FILTER_BITS_MIN, min(_FILTER_BITS_MAX, wanted))
+        self._mask = (1 << bits) - 1
+        self._once = bytearray(1 << bits - 3)
+        self._twice = bytearray(1 << bits - 3)
+
+    def add(self, block: bytes) -> None:
+        place = int.from_bytes(block[:8], "little") & self._mask
+        at, bit = place >> 3, 1 << (place & 7)
+        if self._once[at] & bit:
+            self._twice[at] |= bit
+        else:
+            self._once[at] |= bit
+
+    def maybe(self, block: bytes) -> bool:
+        place = int.from_bytes(block[:8], "little") & self._mask
+        return bool(self._twice[place >> 3] & 1 << (place & 7))
 
 
 def _largest_first(group: tuple[int, ...]) -> tuple[int, int]:
@@ -79,27 +113,45 @@ def search_stages(image: Name) -> tuple[str, tuple[Stages, ...]]:
 
     Raises SourceError, FormatError, LabError.
     """
-    found = []
     with Stored(image) as stored:
-        now = {number: (host, data) for number, host, data in stored.sectors()}
-        for snapshot in stored.snapshots():
-            both = equal = 0
-            changed = []
-            for number, host, data in stored.sectors(snapshot):
-                if number not in now:
-                    continue
-                both += 1
-                place, other = now[number]
-                if place == host:
-                    continue
-                if other == data:
-                    equal += 1
-                else:
-                    changed.append(number)
-            rewritten = equal + len(changed)
-            name = snapshot.name or snapshot.id
-            found.append(Stages(name, both, rewritten, equal, tuple(runs(changed))))
-        return stored.encryption, tuple(found)
+        found = tuple(_stages(stored, snapshot) for snapshot in stored.snapshots())
+        return stored.encryption, found
+
+
+def _stages(stored: Stored, snapshot: Snapshot) -> Stages:
+    both = rewritten = 0
+    changed: list[int] = []
+    for guest, old, new, length in _overlaps(stored.runs(snapshot), stored.runs()):
+        both += length // SECTOR_SIZE
+        if old == new:
+            continue
+        rewritten += length // SECTOR_SIZE
+        for start in range(0, length, _PIECE_BYTES):
+            size = min(_PIECE_BYTES, length - start)
+            pair = (stored.file.pread(size, host + start) for host in (old, new))
+            first = (guest + start) // SECTOR_SIZE
+            for place, (one, other) in enumerate(zip(*map(sectors_of, pair), strict=True)):
+                if one != other:
+                    changed.append(first + place)
+    equal = rewritten - len(changed)
+    return Stages(snapshot.name or snapshot.id, both, rewritten, equal, tuple(runs(changed)))
+
+
+def _overlaps(
+    first: Iterator[StoredRun], second: Iterator[StoredRun]
+) -> Iterator[tuple[int, int, int, int]]:
+    """What two ascending lists of runs share: guest offset, both host offsets, length."""
+    one, other = next(first, None), next(second, None)
+    while one is not None and other is not None:
+        start = max(one.guest, other.guest)
+        ends = one.guest + one.length, other.guest + other.length
+        if start < min(ends):
+            hosts = one.host + start - one.guest, other.host + start - other.guest
+            yield start, *hosts, min(ends) - start
+        if ends[0] <= ends[1]:
+            one = next(first, None)
+        else:
+            other = next(second, None)
 
 
 def first_change(before: bytes, after: bytes) -> int | None:

@@ -8,7 +8,7 @@ import qcow2crypt
 from qcow2crypt.lab import modes
 from qcow2crypt.lab.base import QEMU, Claim, Command, Demonstration, Pixels, Result, paragraphs
 from qcow2crypt.lab.counting import changed_bytes, equal, runs, sectors
-from qcow2crypt.lab.desk import NO_QEMU, Desk
+from qcow2crypt.lab.desk import NO_QEMU, Desk, ciphertext
 from qcow2crypt.lab.drawing import BACKGROUND, padlock
 from qcow2crypt.lab.qemu import Qemu, line
 from qcow2crypt.lab.search import first_change
@@ -57,7 +57,7 @@ def run(desk: Desk) -> Result:
     begins = [first_change(old[number], new[number]) for number in CHANGED]
     essiv = [sectors(modes.essiv(disk, 0)) for disk in (before(), after())]
     by_host = [
-        [modes.by_host(data, place) for data, place in zip(sectors(disk), places, strict=True)]
+        modes.by_host(sectors(disk), places)
         for disk, places in zip((before(), after()), host, strict=True)
     ]
     claims = [
@@ -125,7 +125,10 @@ def run(desk: Desk) -> Result:
         not_run.append(NO_QEMU)
     else:
         claims += _by_qemu(desk, desk.qemu, image)
-        files.append(("snapshot-luks.qcow2", "the same history in a LUKS image"))
+        files += [
+            ("snapshot-luks.qcow2", "the same history in a LUKS image"),
+            ("in-place-luks.qcow2", "the same writes in a LUKS image without a snapshot"),
+        ]
     commands = (
         Command("qcow2crypt lab snapshot --image snapshot.qcow2", "what changed, without a key"),
         Command(line("qemu-img", "snapshot", "-l", image="snapshot.qcow2"), "the snapshot"),
@@ -159,6 +162,10 @@ def _by_qemu(desk: Desk, qemu: Qemu, image: Path) -> list[Claim]:
     qemu.snapshot(luks, NAME)
     desk.write(luks, after())
     old, new, _ = _both(luks)
+    in_place = desk.luks("in-place-luks", before())
+    earlier = sectors(ciphertext(in_place, 0, COUNT))
+    desk.write(in_place, after())
+    later = sectors(ciphertext(in_place, 0, COUNT))
     return [
         Claim(
             "qemu",
@@ -173,6 +180,16 @@ def _by_qemu(desk: Desk, qemu: Qemu, image: Path) -> list[Claim]:
             "the same history in a LUKS image: sectors with equal ciphertext",
             equal(old, new),
             0,
+            COUNT,
+            side="contrast",
+            by=QEMU,
+        ),
+        Claim(
+            "luks-in-place",
+            "the same writes in place, in a LUKS image of which somebody has an older copy: "
+            "sectors with equal ciphertext. Against this no IV helps that counts places",
+            equal(earlier, later),
+            UNCHANGED,
             COUNT,
             side="contrast",
             by=QEMU,

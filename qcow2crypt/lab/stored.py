@@ -134,11 +134,10 @@ class Stored:
 
     def ciphertext(self, first_sector: int, count: int, snapshot: Snapshot | None = None) -> bytes:
         """The ciphertext of a run of guest sectors.  Raises LabError if one is not stored."""
-        wanted = range(first_sector, first_sector + count)
-        found = b"".join(data for number, _, data in self.sectors(snapshot) if number in wanted)
-        if len(found) != count * SECTOR_SIZE:
+        end = first_sector + count
+        found = [data for number, _, data in self.sectors(snapshot) if first_sector <= number < end]
+        if len(found) != count:
             raise LabError(
-                f"sectors {first_sector} to {first_sector + count - 1} are not all stored in "
-                f"'{self.file.name}'"
+                f"sectors {first_sector} to {end - 1} are not all stored in '{self.file.name}'"
             )
-        return found
+        return b"".join(found)

@@ -98,10 +98,10 @@ def run(desk: Desk) -> Result:
     pictures = (
         ByteMap(
             "The passphrase and the key",
-            "16 bytes in a row: the first row is the key, all of it",
+            "16 bytes in a row: the first row is the key, the second has no effect",
             letters,
             "".join("!" if place < KEY_SIZE else "." for place in range(len(letters))),
-            {"!": "a byte of the key", ".": "has no effect"},
+            {"!": "a byte of the key"},
         ),
     )
     files = [("long.qcow2", f"legacy AES, passphrase {CHOSEN}")]

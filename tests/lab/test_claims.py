@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +39,9 @@ def test_each_says_what_others_do_and_where_it_is_told(name: str, shown: dict[st
 
 
 @pytest.mark.parametrize("name", DEMONSTRATIONS)
-def test_its_files_are_there(name: str, shown: dict[str, Shown], folder: object) -> None:
+def test_its_files_are_there(name: str, shown: dict[str, Shown], folder: Path) -> None:
     for file, about in shown[name].result.files:
-        assert (folder / file).stat().st_size > 0, about  # type: ignore[operator]
+        assert (folder / file).stat().st_size > 0, about
 
 
 CLAIM = Claim("name", "what", 128, 128, of=128)
