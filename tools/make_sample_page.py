@@ -9,8 +9,9 @@ The passphrase is public, so the page has the key and works at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from source_tree import ROOT
 
@@ -21,6 +22,7 @@ from qcow2crypt.reference import passphrase_to_key, plain64
 PASSPHRASE = "correct horse battery"
 NAME = "sector-iv"
 CLUSTER = 4096
+Maker: TypeAlias = Callable[[int], bytes]
 DISK = 16 * CLUSTER
 SECTORS = CLUSTER // 512
 BEGIN = 29
@@ -45,7 +47,13 @@ def marked(sector: int) -> bytes:
 
 
 # In the order of writing, so that clusters of the file stand in another order than on the disk.
-CLUSTERS = ((3, labelled), (0, labelled), (9, same), (5, marked), (1, labelled))
+CLUSTERS: tuple[tuple[int, Maker], ...] = (
+    (3, labelled),
+    (0, labelled),
+    (9, same),
+    (5, marked),
+    (1, labelled),
+)
 ZEROS = 7
 
 

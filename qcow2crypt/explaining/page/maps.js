@@ -118,14 +118,14 @@ function chooseInMaps(sector) {
 }
 
 // A cell of the file: the sector of the guest disk that lies there, if one does.
-function chooseInFile(place, goTo) {
+function chooseInFile(place, goToAll) {
   const cell = image.fileCells[place];
   if (cell.links.length) {
     const linked = image.diskCells[cell.links[0]];
     const extent = image.extents.find((one) => one.host !== null && one.kind !== "compressed"
       && one.host < cell.at + cell.size && cell.at < one.host + one.size);
     const at = extent ? extent.at + Math.max(cell.at - extent.host, 0) : linked.at;
-    goTo(Math.floor(at / SECTOR));
+    goToAll(Math.floor(at / SECTOR));
   }
   chosen.file = place;
   chosen.linkedDisk = cell.links;

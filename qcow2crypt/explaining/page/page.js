@@ -136,7 +136,7 @@ function listenToLab() {
 
 function listenToPlaces() {
   makeChoosable(byId("disk-map"), (place) => goToAll(firstStoredIn(image.diskCells[place])));
-  makeChoosable(byId("file-map"), (place) => chooseInFile(place, goTo));
+  makeChoosable(byId("file-map"), (place) => chooseInFile(place, goToAll));
   makeChoosable(byId("sector-strip"), (place) => goToAll(stripOf(state.sector).first + place));
   byId("sector-before").addEventListener("click", () => goToAll(state.sector - 1));
   byId("sector-after").addEventListener("click", () => goToAll(state.sector + 1));
