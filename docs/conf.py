@@ -58,7 +58,12 @@ TREE = {
         "Build on it": ["library", "api"],
         "How fast, and why": ["conversion", "bench", "interleaving", "does-qemu-use-aes-ni"],
         "Believe it": ["validation", "vectors", "native-proof"],
-        "Work on it": ["../CONTRIBUTING", "../CHANGELOG", "The C kernels <../csrc/README>", "../benchmarks/README"],
+        "Work on it": [
+            "../CONTRIBUTING",
+            "../CHANGELOG",
+            "The C kernels <../csrc/README>",
+            "../benchmarks/README",
+        ],
     },
     "docs/course/index": {"": ["[01][0-9]-*", "glossary"]},
     "docs/vectors": {"": ["../tests/vectors/PROVENANCE", "../qcow2crypt/data/README"]},

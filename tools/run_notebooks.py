@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from source_tree import ROOT, source_files
+from traitlets.config import Config
 
 TIMEOUT = 120  # seconds for one cell; a guard against hanging
 
@@ -46,10 +46,9 @@ def run(path: Path) -> Any:  # noqa: ANN401 - nbformat has no types
             NotebookClient(
                 made,
                 timeout=TIMEOUT,
+                kernel_name="python3",
                 # Not over TCP, where others on this machine could listen.
-                km=AsyncKernelManager(
-                    kernel_name="python3", transport="ipc", ip=f"{folder}/kernel"
-                ),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}}),
                 record_timing=False,
                 resources={"metadata": {"path": folder}},
             ).execute()
@@ -58,6 +57,10 @@ def run(path: Path) -> Any:  # noqa: ANN401 - nbformat has no types
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
+    for cell in made.cells:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data.pop("text/plain", None)  # a repr that nobody would be shown
     made.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
