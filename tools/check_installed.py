@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from qcow2crypt import SectorCipher, engines
+from qcow2crypt.explaining import page
 
 SECTORS = 67  # past the widest group of sectors, and odd
 KEY_SIZES = (16, 24, 32)
@@ -42,6 +43,8 @@ def problems(kind: str) -> list[str]:
                 found.append(f"the engine {name} encrypts wrongly with {8 * size} bits")
             if cipher.decrypt(expected, 2**32 - 1) != data:
                 found.append(f"the engine {name} decrypts wrongly with {8 * size} bits")
+    if "makeIv" not in page.assemble({}):  # files of the package that are no Python
+        found.append("the page of explain --html is not whole")
     print(f"{Path(engines.__file__).parent}: {', '.join(names)}; used: {status.used}")
     return found
 
