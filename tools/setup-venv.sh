@@ -90,7 +90,7 @@ fi
 key=$(install_key)
 case $purpose in
     run) target=. covers="run test dev docs bench" ;;
-    test) target=".[test]" covers="test dev" ;;
+    test) target=".[test,browser]" covers="test dev" ;;
     dev) target=".[dev]" covers="dev" ;;
     docs) target=".[docs]" covers="docs" ;;
     bench) target=".[bench]" covers="bench" ;;

@@ -104,11 +104,15 @@ def test_without_the_key_the_page_asks_for_the_passphrase(show: Show) -> None:
     page.press("#key-input", "Enter")
     assert shown(page, "plain") == plain(1)
     assert page.input_value("#key-input") == ""
+    assert PASSPHRASE[:16] not in page.inner_text("body")
+    page.click("#key-show")
+    assert PASSPHRASE[:16] in page.inner_text("body")
     assert page.evaluate("localStorage.length + sessionStorage.length") == 0
     page.click("#key-forget")
     assert not page.is_visible("#plain")
     page.fill("#key-input", "another one")
     page.press("#key-input", "Enter")
+    assert "another one" not in page.inner_text("body")
     assert shown(page, "plain") != plain(1)
 
 
@@ -218,7 +222,7 @@ def test_light_and_dark_can_be_chosen(show: Show) -> None:
     assert page.evaluate(paper) == light
     page.click("#theme")
     assert page.evaluate(paper) != light
-    assert page.text_content("#theme") == "Light or dark: dark"
+    assert page.text_content("#theme") == "Theme: dark"
 
 
 def test_on_paper_it_is_light_and_has_no_controls(show: Show) -> None:

@@ -37,7 +37,9 @@ function drawKey() {
     : "This page holds no key and no plaintext: only what stands in the file, encrypted.";
   byId("key-form").hidden = given;
   byId("key-forget").hidden = !state.key;
-  byId("key-shown").textContent = state.key
+  const shows = given || byId("key-show").getAttribute("aria-pressed") === "true";
+  byId("key-show").hidden = given || !state.key;
+  byId("key-shown").textContent = state.key && shows
     ? `Key: ${Array.from(state.key, hexByte).join(" ")}  (as text: ${printable(state.key)})` : "";
 }
 
@@ -149,12 +151,12 @@ function listenToPlaces() {
 
 function listenToLooks() {
   const themes = ["", "light", "dark"];
-  const names = ["as the system", "light", "dark"];
+  const names = ["system", "light", "dark"];
   byId("theme").addEventListener("click", () => {
     const next = (themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % themes.length;
     if (themes[next]) document.documentElement.dataset.theme = themes[next];
     else delete document.documentElement.dataset.theme;
-    byId("theme").textContent = `Light or dark: ${names[next]}`;
+    byId("theme").textContent = `Theme: ${names[next]}`;
   });
   byId("large").addEventListener("click", () => {
     const large = document.documentElement.toggleAttribute("data-large");
@@ -169,7 +171,15 @@ function listenToKey() {
     useKey(passphraseToKey(byId("key-input").value));
     byId("key-input").value = "";
   });
-  byId("key-forget").addEventListener("click", () => useKey(null));
+  byId("key-forget").addEventListener("click", () => {
+    byId("key-show").setAttribute("aria-pressed", "false");
+    useKey(null);
+  });
+  byId("key-show").addEventListener("click", () => {
+    const shown = byId("key-show").getAttribute("aria-pressed") === "true";
+    byId("key-show").setAttribute("aria-pressed", String(!shown));
+    drawKey();
+  });
 }
 
 function start() {
