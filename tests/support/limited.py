@@ -65,7 +65,7 @@ def explain(path: Path) -> None:
         {"host_offset": size // 2},
     ):
         with contextlib.suppress(Qcow2CryptError):
-            qcow2crypt.explain(path, external="none", **question).to_dict()
+            qcow2crypt.explain(path, external="none", **question).to_dict()  # type: ignore[arg-type]
     with contextlib.suppress(Qcow2CryptError):
         files = open_files(path, external="none")
         found = file_map(files.layers[0].file, files.layers[0].structure)
