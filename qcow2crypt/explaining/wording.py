@@ -172,6 +172,12 @@ def _iv(fact: IvFact | None) -> Iterator[Line]:
     source = "guest offset / 512" if fact.unit == "guest sector" else "host offset / 512"
     yield from row("number", str(fact.number), f"= {fact.number:#x}")
     yield from row("it is the", fact.unit, f"= {source}")
+    if fact.unit == "guest sector":
+        says = "in every snapshot, overlay and rewrite of it"
+        yield from row("so it is the same", "for this sector", says)
+    else:
+        says = "another place in the file, another IV"
+        yield from row("so it goes with", "the place", says)
     says = {
         "plain64": "64 bits, low byte first, then 8 zero bytes",
         "plain": "low 32 bits, low byte first, then zero bytes",
