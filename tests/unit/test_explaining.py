@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -356,3 +357,20 @@ def test_names_are_no_html(tmp_path: Path) -> None:
     text = qcow2crypt.explain(path, offset=0, format="raw")._repr_html_()
     assert "<script>" not in text
     assert "&lt;script&gt;&amp;" in text
+
+
+def test_the_examples_of_the_documents(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They run, on the image that comes with the package."""
+    root = Path(__file__).resolve().parents[2]
+    section = (root / "docs" / "library.md").read_text("utf-8").split("## Explaining one byte")[1]
+    examples = re.findall(
+        r"^```python\n(.*?)^```$", section.split("\n## ")[0], re.MULTILINE | re.DOTALL
+    )
+    monkeypatch.chdir(Path(qcow2crypt.__file__).parent / "data")
+    for example in examples:
+        exec(example, {"qcow2crypt": qcow2crypt})  # noqa: S102 - our own document
+    written = capsys.readouterr().out
+    assert "8 guest sector 0800" in written
+    assert "0x5000 8192 data ((None, 0),)" in written
