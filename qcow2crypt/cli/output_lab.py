@@ -23,6 +23,12 @@ _FEWEST_TOLD = 8
 """As many sectors that begin alike as fit in 4 KiB: fewer may be data that counts by itself."""
 
 
+def _wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    )
+
+
 def list_lines(demonstrations: Sequence[Demonstration]) -> Iterator[str]:
     """The demonstrations there are."""
     for one in demonstrations:
@@ -46,7 +52,7 @@ def _demonstration(shown: Shown, width: int) -> Iterator[str]:
     for picture in result.pictures:
         if isinstance(picture, ByteMap):
             yield ""
-            yield from textwrap.wrap(f"{picture.title}: {picture.about}", width)
+            yield from _wrapped(f"{picture.title}: {picture.about}", width)
             yield from _bytes(picture)
     size = max(len(claim.told) for claim in result.claims)
     for side, words in _SIDES.items():
@@ -62,7 +68,7 @@ def _demonstration(shown: Shown, width: int) -> Iterator[str]:
     yield ""
     yield "Sources"
     for source in demonstration.sources:
-        yield from textwrap.wrap(source.title, width, initial_indent="  ", subsequent_indent="  ")
+        yield from _wrapped(source.title, width, "  ", "  ")
         yield f"    {source.url}"
     yield from _paragraphs([verdict(result)], width)
 
@@ -70,27 +76,23 @@ def _demonstration(shown: Shown, width: int) -> Iterator[str]:
 def _paragraphs(texts: Sequence[str], width: int) -> Iterator[str]:
     for text in texts:
         yield ""
-        yield from textwrap.wrap(text, width)
+        yield from _wrapped(text, width)
 
 
 def _to_try(shown: Shown, width: int) -> Iterator[str]:
     yield f"To try, in a folder made by: qcow2crypt lab {shown.demonstration.name} --keep FOLDER"
     for command in shown.result.commands:
-        yield from textwrap.wrap(
-            command.shows, width, initial_indent="  # ", subsequent_indent="  # "
-        )
+        yield from _wrapped(command.shows, width, "  # ", "  # ")
         yield f"  {command.line}"
 
 
 def _claim(claim: Claim, size: int, width: int) -> Iterator[str]:
     head = "  " + claim.told.rjust(size) + "  "
     gap = " " * len(head)
-    yield from textwrap.wrap(claim.sentence, width, initial_indent=head, subsequent_indent=gap)
-    by = ", by QEMU" if claim.by == QEMU else ""
+    yield from _wrapped(claim.sentence, width, head, gap)
+    by = "by QEMU; " if claim.by == QEMU else ""
     missed = "" if claim.holds else "DOES NOT HOLD: "
-    yield from textwrap.wrap(
-        f"({missed}{claim.expected}{by})", width, initial_indent=gap, subsequent_indent=gap
-    )
+    yield from _wrapped(f"({by}{missed}{claim.expected})", width, gap, gap)
 
 
 def _bytes(picture: ByteMap) -> Iterator[str]:

@@ -11,7 +11,7 @@ from html import escape
 from itertools import groupby
 
 from qcow2crypt.htmlpage import page
-from qcow2crypt.lab.base import ByteMap, Claim, Picture, Pixels, Result
+from qcow2crypt.lab.base import QEMU, ByteMap, Claim, Picture, Pixels, Result
 from qcow2crypt.lab.png import png
 from qcow2crypt.lab.session import Shown
 from qcow2crypt.units import BLOCK_SIZE
@@ -126,11 +126,11 @@ def _claims(claims: Iterator[Claim]) -> Iterator[str]:
     for claim in claims:
         fails = "" if claim.holds else ' class="fails"'
         missed = "" if claim.holds else "DOES NOT HOLD: "
-        by = f"; by {claim.by}" if claim.by != "qcow2crypt" else ""
+        by = "by QEMU; " if claim.by == QEMU else ""
         yield (
             f'<li{fails}><b data-figure="{escape(claim.name)}">{escape(claim.told)}</b>'
             f"<span>{escape(claim.sentence)}"
-            f"<small>{missed}{escape(claim.expected)}{escape(by)}</small></span></li>"
+            f"<small>{by}{missed}{escape(claim.expected)}</small></span></li>"
         )
     yield "</ul>"
 

@@ -109,8 +109,8 @@ def run(desk: Desk) -> Result:
         Claim("false", "other sectors found by that search", len(found - wanted), 0),
         Claim(
             "ordinary",
-            "sectors of the ordinary file, all of them equal before, begin alike: an IV does this "
-            "much",
+            "sectors of the ordinary file begin alike at most, though all are equal before: an IV "
+            "does this much",
             most_common(first_blocks(ciphertext(image, ORDINARY, COUNT))),
             1,
             COUNT,
@@ -118,7 +118,7 @@ def run(desk: Desk) -> Result:
         Claim(
             "essiv",
             "the planted file under essiv:sha256, whose IVs cannot be foreseen: sectors that begin "
-            "alike",
+            "alike at most",
             most_common(first_blocks(essiv)),
             1,
             COUNT,
@@ -149,7 +149,7 @@ def run(desk: Desk) -> Result:
         claims.append(
             Claim(
                 "luks",
-                "the same disk in a LUKS image (AES-256, XTS): sectors that begin alike",
+                "the same disk in a LUKS image (AES-256, XTS): sectors that begin alike at most",
                 most_common(first_blocks(luks)),
                 1,
                 COUNT,
@@ -197,7 +197,7 @@ DEMONSTRATION = Demonstration(
         Eve need not know where the file will lie. If it begins at a multiple of its own size, the
         number of each sector is (number of the first) XOR (place in the file), and the first part
         is the same in all of them. File systems give out 4 KiB at multiples of 4 KiB, so pieces
-        of 8 sectors always work.
+        of 8 sectors work in every partition that begins at such a multiple, as today's do.
 
         The mark says that the file is there, and can say which one: in how many sectors, in what
         order. It can be a mail, a picture on a web page, a page in a browser's cache.

@@ -11,8 +11,10 @@ import pytest
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.crypt.legacy_aes import key_from_passphrase
 from qcow2crypt.errors import SecretError
-from qcow2crypt.lab import DEMONSTRATIONS, bitflip, modes, picture, truncated, wrong
+from qcow2crypt.lab import DEMONSTRATIONS, bitflip, desk, modes, picture, truncated, wrong
 from qcow2crypt.lab.desk import Desk
+
+pytestmark = pytest.mark.slow  # the same on every Python
 
 
 def failing(name: str, folder: Path) -> set[str]:
@@ -95,7 +97,7 @@ def test_with_a_check_of_the_passphrase(monkeypatch: pytest.MonkeyPatch, tmp_pat
             raise SecretError("wrong")
         return unchecked(image, first, count, passphrase)
 
-    unchecked = wrong.read
+    unchecked = desk.read
     monkeypatch.setattr(wrong, "read", read)
     assert failing("wrong", tmp_path) == {"errors", "noise"}
 

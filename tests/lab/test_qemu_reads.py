@@ -18,6 +18,8 @@ from qcow2crypt.lab.search import marked_sectors, search_marks, search_stages
 from qcow2crypt.lab.session import Shown
 from qcow2crypt.lab.watermark import COUNT, PIECE, PIECES, PLANTED, disk
 
+pytestmark = pytest.mark.slow  # it is about QEMU, which is the same on every Python
+
 HOME = Path(qcow2crypt.__file__).parent.parent
 KEY = modes.PASSPHRASE
 
