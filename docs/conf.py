@@ -54,7 +54,12 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would come from another host
 TREE = {
     "docs/index": {
         "Use it": ["Start here <../README>", "command-line", "json-output"],
-        "Understand it": ["The course <course/index>", "The notebook <notebooks/sector-iv>", "sector-iv", "lab"],
+        "Understand it": [
+            "The course <course/index>",
+            "The notebook <notebooks/sector-iv>",
+            "sector-iv",
+            "lab",
+        ],
         "Build on it": ["library", "api"],
         "How fast, and why": ["conversion", "bench", "interleaving", "does-qemu-use-aes-ni"],
         "Believe it": ["validation", "vectors", "native-proof"],

@@ -47,10 +47,10 @@ def prepared(page: Path, folder: Path) -> Reader:
         begin = Path("docs/course/index.md")
         if page != begin:
             reader.follow((ROOT / begin).read_text(encoding="utf-8"), str(begin))
-    elif page == Path("docs/library.md"):
-        make_disks_of_the_library(folder)
     else:
         shutil.copy(SAMPLE, folder)
+    if page == Path("docs/library.md"):
+        make_disks_of_the_library(folder)
     return reader
 
 
