@@ -111,6 +111,7 @@ html_show_sourcelink = False
 html_show_sphinx = False
 html_static_path = ["site"]
 html_css_files = ["course.css"]
+html_js_files = ["copy.js"]
 html_extra_path = ["site-root"]
 html_theme_options = {"source_edit_link": ""}
 
