@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qcow2crypt.cli.cmd_info import check_output
 from qcow2crypt.cli.failures import CommandError, UsageError
 from qcow2crypt.cli.images import ImageName, name_image
 from qcow2crypt.cli.objects import read_objects
@@ -17,6 +18,7 @@ from qcow2crypt.cli.options import (
     HELP,
     IMAGE_OPTS,
     OBJECT,
+    OUTPUT,
     STRIP_NEWLINE,
     Arguments,
     Option,
@@ -52,7 +54,8 @@ OPTIONS = (
     Option("l", "l", "snapshot", "SNAPSHOT", "the disk of an internal snapshot: its id or name"),
     Option("steps", name="steps", about="the rounds of AES in that block; needs --show-key"),
     Option("show-key", name="show-key", about="show the key: whoever sees it can read the disk"),
-    Option("json", name="json", about="the answer as JSON"),
+    OUTPUT,
+    Option("json", name="json", about="the same as --output=json"),
     Option("html", name="html", metavar="OUT", about="a page of its own about FILE; begins at N"),
     Option("ask", name="ask", about="ask for the passphrase on the terminal"),
     Option("wrong-iv", name="wrong-iv", about="read sectors right that QEMU 2.7.0 spoiled"),
@@ -71,6 +74,7 @@ _SECTOR_MAX = SIZE_MAX // 512
 
 def run(arguments: Arguments, console: Console) -> int:
     """Print the explanation.  Raises what the library raises."""
+    as_json = arguments.flag("json") or check_output(arguments) == "json"
     if len(arguments.operands) != 1:
         raise UsageError("explain takes the name of one image")
     objects = read_objects(arguments.all("object"), console)
@@ -96,7 +100,7 @@ def run(arguments: Arguments, console: Console) -> int:
         external=external_of(arguments),
         force_share=arguments.flag("force-share"),
     )
-    if arguments.flag("json"):
+    if as_json:
         import json
 
         console.out(json.dumps(found.to_dict(), indent=4))

@@ -102,7 +102,7 @@ def _aes(  # noqa: PLR0917 - what was found, and what to make of it
             f"of {describe(layer)} is given with --layer-secret-file {layer.depth}=PATH "
             f"(secrets={{{layer.depth}: ...}} in Python)"
             if layer.depth
-            else "is given with --secret-file PATH or --secret-env NAME (secret=... in Python)"
+            else "is given with --secret-file PATH, or --ask (secret=... in Python)"
         )
         return Content(stored=stored, iv=guest_iv(where.sector), notes=(*notes, text))
     passphrase = passphrase_bytes(secret, needed_for=describe(layer))

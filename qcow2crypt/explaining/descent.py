@@ -197,7 +197,8 @@ def _qcow2_entries(
         return
     extended = header.extended_l2
     at, words = _entry(file, table, place.l2_index, 2 if extended else 1)
-    bits = entries.l2_bits(words[0], header.cluster_bits, extended=extended, active=active)
+    has_zero = header.version > 2 and not extended
+    bits = entries.l2_bits(words[0], header.cluster_bits, has_zero=has_zero, active=active)
     yield TableEntry("L2", place.l2_index, at, words[0], bits)
     if place.subcluster is not None:
         small = entries.subcluster_bits(words[1], place.subcluster)

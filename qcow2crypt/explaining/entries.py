@@ -26,24 +26,25 @@ def l1_bits(entry: int, *, active: bool) -> tuple[Bits, ...]:
     )
 
 
-def l2_bits(entry: int, cluster_bits: int, *, extended: bool, active: bool) -> tuple[Bits, ...]:
-    """An L2 entry of qcow2, or the first half of an extended one."""
+def l2_bits(entry: int, cluster_bits: int, *, has_zero: bool, active: bool) -> tuple[Bits, ...]:
+    """An L2 entry of qcow2, or the first half of an extended one.
+
+    ``has_zero``: bit 0 is the ZERO flag; not so in version 2 and in extended entries.
+    """
     if entry & FLAG_COMPRESSED:
         return _compressed(entry, cluster_bits)
     offset = entry & OFFSET_MASK
     where = f"the cluster lies at host offset {offset:#x}" if offset else "no cluster is kept"
-    if extended:
-        zero = _reserved(entry, 0, 0)
-    else:
+    last: tuple[Bits, ...] = (_reserved(entry, 8, 0),)
+    if has_zero:
         says = "reads as zeros" if entry & 1 else "not marked as zeros"
-        zero = Bits("ZERO", 0, 0, entry & 1, says)
+        last = (_reserved(entry, 8, 1), Bits("ZERO", 0, 0, entry & 1, says))
     return (
         _copied(entry, "the cluster", active=active),
         Bits("COMPRESSED", 62, 62, 0, "not compressed"),
         _reserved(entry, 61, 56),
         Bits("host offset", 55, 9, offset, where),
-        _reserved(entry, 8, 1),
-        zero,
+        *last,
     )
 
 

@@ -203,6 +203,12 @@ class Explanation(Fact):
         """Where the byte stands on the guest disk; None for a host offset without guest data."""
         return self.layers[0].position if self.layers else None
 
+    def text(self) -> str:
+        """All of it in words, as the command prints it without colours."""
+        from qcow2crypt.explaining.wording import as_text
+
+        return as_text(self)
+
     def _repr_html_(self) -> str:
         """For notebooks."""
         from qcow2crypt.explaining.html import as_html

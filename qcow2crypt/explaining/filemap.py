@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from typing import Any
 
-from qcow2crypt.errors import ArgumentError
+from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.explaining.guesttables import AnyStructure, GuestTables
 from qcow2crypt.explaining.metadata import metadata_claims
 from qcow2crypt.explaining.regions import Claim, Region, RegionKind, regions_of
-from qcow2crypt.image.hostfile import HostFile
+from qcow2crypt.image.hostfile import HostFile, Source
+from qcow2crypt.image.probe import probe
+from qcow2crypt.image.qcow1.structure import read_qcow1_structure
 from qcow2crypt.image.qcow2.check.stored import StoredRefcounts
-from qcow2crypt.image.qcow2.structure import Structure
+from qcow2crypt.image.qcow2.structure import Structure, read_structure
 from qcow2crypt.units import align_down, div_up
 
 CLAIMS_MAX = 1 << 16
@@ -88,6 +90,38 @@ def file_map(
     if len(found) > claims_max:
         problems.append(f"the tables name more than {claims_max} runs: this is not the whole map")
     return FileMap(file.size, size, counted, complete, (*tables.problems, *problems))
+
+
+def map_file(
+    source: Source,
+    *,
+    format: str | None = None,  # noqa: A002 - the word of qemu-img
+    force_share: bool = False,
+    claims_max: int = CLAIMS_MAX,
+) -> FileMap:
+    """As ``file_map``, of a path or a binary file object; no other file is opened.
+
+    An image with an external data file has its tables in its own file, and these are mapped.
+    Raises SourceError, FormatError, ImageLockedError, UnsupportedFeatureError.
+    """
+    file = HostFile(source)
+    try:
+        file.lock(writing=False, force_share=force_share)
+        return file_map(file, _structure(file, format or probe(file)), claims_max=claims_max)
+    finally:
+        file.close()
+
+
+def _structure(file: HostFile, format_name: str) -> AnyStructure | None:
+    if format_name == "qcow2":
+        return read_structure(file)
+    if format_name == "qcow":
+        return read_qcow1_structure(file)
+    if format_name == "raw":
+        return None
+    raise UnsupportedFeatureError(
+        f"images of format {format_name}", f"'{file.name}'; format='raw' maps its raw bytes"
+    )
 
 
 def region_at(file: HostFile, structure: AnyStructure | None, host_offset: int) -> Place:

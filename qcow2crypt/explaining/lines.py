@@ -14,7 +14,7 @@ from qcow2crypt.units import BLOCK_SIZE
 WIDTH = 80
 LABEL = 22
 """Columns for the label of a row."""
-_VALUE = 11
+_VALUE = 12
 """Columns for a value, if it needs no more."""
 STYLES = ("label", "number", "cipher", "iv", "key", "plain", "mark", "note")
 

@@ -154,7 +154,7 @@ def _key(fact: KeyFact | None) -> Iterator[Line]:
         return
     length = fact.passphrase_length
     if fact.bytes_ignored:
-        says = f"the first 16 are the key, {fact.bytes_ignored} count for nothing"
+        says = f"the first 16 are the key; {fact.bytes_ignored} do not count"
     elif fact.zeros_added:
         says = f"filled up with {fact.zeros_added} zero bytes to 16"
     else:
@@ -170,10 +170,17 @@ def _iv(fact: IvFact | None) -> Iterator[Line]:
     if fact is None:
         return
     source = "guest offset / 512" if fact.unit == "guest sector" else "host offset / 512"
-    yield from row("number", str(fact.number), f"= {fact.number:#x}: the {fact.unit}, {source}")
+    yield from row("number", str(fact.number), f"= {fact.number:#x}")
+    yield from row("it is the", fact.unit, f"= {source}")
+    if fact.unit == "guest sector":
+        says = "in every snapshot, overlay and rewrite of it"
+        yield from row("so it is the same", "for this sector", says)
+    else:
+        says = "another place in the file, another IV"
+        yield from row("so it goes with", "the place", says)
     says = {
-        "plain64": "64 bits, lowest byte first, then 8 zero bytes",
-        "plain": "the low 32 bits, lowest byte first, then 12 zero bytes",
+        "plain64": "64 bits, low byte first, then 8 zero bytes",
+        "plain": "low 32 bits, low byte first, then zero bytes",
     }.get(fact.generator.partition(":")[0], "")
     yield from row("rule", fact.generator, says)
     if fact.iv is None:
@@ -190,7 +197,7 @@ def _chain(found: Explanation) -> Iterator[Line]:
         block = found.blocks[index]
         if index:
             yield ()
-        before = f"ciphertext block {index - 1}" if index else "the IV"
+        before = f"ciphertext {index - 1}" if index else "the IV"
         yield from row(f"ciphertext block {index}", block.ciphertext.hex(" "), "", "cipher")
         yield from row("AES decrypts it to", block.decrypted.hex(" "))
         yield from row(f"XOR {before}", block.xor_with.hex(" "), "", "cipher" if index else "iv")

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qcow2crypt
-from qcow2crypt.errors import ArgumentError
-from qcow2crypt.explaining.filemap import FileMap, file_map, region_at
+from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
+from qcow2crypt.explaining.filemap import FileMap, file_map, map_file, region_at
 from qcow2crypt.explaining.regions import Claim, Region, RegionKind, regions_of
 from qcow2crypt.image.chain import Layer, open_files
 from qcow2crypt.image.hostfile import Source
@@ -41,7 +41,9 @@ def opened(source: Source) -> Iterator[Layer]:
 
 def map_of(source: Source) -> FileMap:
     with opened(source) as layer:
-        return file_map(layer.file, layer.structure)
+        found = file_map(layer.file, layer.structure)
+    assert map_file(source) == found
+    return found
 
 
 @pytest.mark.parametrize("name", QCOW)
@@ -149,6 +151,13 @@ def test_outside_the_file() -> None:
         pytest.raises(ArgumentError, match="not inside"),
     ):
         region_at(layer.file, layer.structure, len(tiny(3, 9).data))
+
+
+def test_formats_that_cannot_be_mapped() -> None:
+    path = golden.load("standalone-aes128cbc-essiv.luks").path
+    with pytest.raises(UnsupportedFeatureError, match="images of format luks"):
+        map_file(path)
+    assert map_file(path, format="raw").regions[0].kind is RegionKind.DATA
 
 
 def test_a_raw_image_is_data() -> None:
