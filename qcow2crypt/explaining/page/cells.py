@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qcow2crypt.explaining.regions import Region, RegionKind
+from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.units import align_up, div_up
 
 CELLS_MAX = 256
 PARTS_MAX = 8
 _MINOR = {kind.value for kind in (RegionKind.EXTENSION, RegionKind.BACKING_NAME, RegionKind.REST)}
-"""What shares a cluster with that which the cluster is there for."""
+_MINOR |= {RegionKind.UNREFERENCED.value, ExtentKind.UNALLOCATED.value}
+"""What shares a cell with that which it is there for: a cell with a little data shows data."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,6 @@ def link(disk: Cells, file: Cells, guest_offset: int, host_offset: int, length: 
 
 
 def _main(parts: dict[str, int]) -> str:
-    """What most bytes are, of what a cluster is there for."""
+    """What most bytes are, of what a cell is there for."""
     order: Sequence[str] = sorted(parts, key=lambda kind: (kind in _MINOR, -parts[kind]))
     return order[0] if order else RegionKind.UNREFERENCED.value

@@ -106,6 +106,15 @@ function markMaps() {
   }
 }
 
+// Said where a cell is more than a cluster.
+function aboutCells() {
+  return [["disk", "guest disk"], ["file", "file"]].flatMap(([name, words]) => {
+    const count = image[`${name}Cells`][0].size / image.clusterSize;
+    return count > 1
+      ? [`A cell of the ${words} stands for ${count} clusters; its letter tells what it holds most of.`] : [];
+  });
+}
+
 // The guest cluster of the chosen sector, and the place in the file that holds this very sector.
 function chooseInMaps(sector) {
   chosen.disk = Math.floor((sector * SECTOR) / image.diskCells[0].size);
@@ -168,12 +177,14 @@ function drawTrace(sector) {
   const table = image.l2Tables.find(([guest]) => guest === l1 * image.l2Entries * image.clusterSize);
   const host = hostOffsetOf(sector);
   const entry = (start, index) => hexNumber(start + index * image.entrySize);
+  const noTable = image.l2Complete ? "the L1 entry names no L2 table" : "its L2 table is left out of this page";
+  const noHost = extentOf(sector) ? "none" : "left out";
   const rows = [
     ["Guest offset", hexNumber(offset), `sector ${sector} × 512`],
     ["Guest cluster", cluster, `guest offset / ${image.clusterSize}, and ${hexNumber(inside)} bytes into it`],
     ["L1 index", l1, `cluster / ${image.l2Entries}; the entry stands at host offset ${hexNumber(image.l1Offset + 8 * l1)}`],
-    ["L2 index", l2, table ? `cluster mod ${image.l2Entries}; the entry stands at host offset ${entry(table[1], l2)}` : "the L1 entry names no L2 table"],
-    ["Host offset", host === null ? "none" : hexNumber(host), host === null ? "" : `what the L2 entry says, and ${hexNumber(inside)}${image.dataFile === null ? "" : ", in the data file"}`],
+    ["L2 index", l2, table ? `cluster mod ${image.l2Entries}; the entry stands at host offset ${entry(table[1], l2)}` : noTable],
+    ["Host offset", host === null ? noHost : hexNumber(host), host === null ? "" : `what the L2 entry says, and ${hexNumber(inside)}${image.dataFile === null ? "" : ", in the data file"}`],
   ];
   if (host !== null) {
     rows.push(["Host sector", Math.floor(host / SECTOR), "host offset / 512: this number is not the IV"]);
