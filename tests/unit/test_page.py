@@ -194,6 +194,17 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
             page.page(opened, offset=0x6000)
         with pytest.raises(ArgumentError, match="16 bytes, not 3"):
             page.page(opened, key=b"abc")
+    for size, error, message in (
+        (0, ArgumentError, "which has 0 bytes"),
+        (1 << 54, UnsupportedFeatureError, "too large for the numbers of a page"),
+    ):
+        options = qcow2crypt.Qcow2Options(encryption="aes", cluster_size=1 << 21)
+        qcow2crypt.create(tmp_path / "disk", size, secret="x", options=options)
+        with (
+            qcow2crypt.open(tmp_path / "disk", secret="x") as opened,
+            pytest.raises(error, match=message),
+        ):
+            page.page(opened)
 
 
 def test_the_image_is_not_written_over(tmp_path: Path) -> None:
