@@ -53,6 +53,9 @@ def test_the_passphrase_options_of_other_commands(encrypted: Path, key: Path, ru
     secret = ("--object", f"secret,id=s0,file={key}")
     assert answer(run(*words, *secret, "--image-opts", opts)) == wanted
     assert wanted["byte"] is not None
+    done = run("explain", "--offset", "0", "--image-opts", opts + ",encrypt.format=luks")
+    assert done.status == 1
+    assert "encrypted as 'aes', but encrypt.format=luks is given" in done.err
     assert wanted["key"]["key"] is None
 
 
