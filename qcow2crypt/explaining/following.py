@@ -18,6 +18,7 @@ from qcow2crypt.explaining.descent import LayerDisk
 from qcow2crypt.explaining.facts import Explanation, LayerStep
 from qcow2crypt.explaining.filemap import Place, region_at
 from qcow2crypt.explaining.regions import GUEST_KINDS, Claim, RegionKind
+from qcow2crypt.image import check_encrypt_format
 from qcow2crypt.image.chain import Layer, open_files
 from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions
@@ -192,6 +193,7 @@ def _naming(layer: Layer) -> Iterator[None]:
 
 def _check_known(layer: Layer) -> None:
     """LUKS can be followed as far as the tables go; an unknown feature changes what they mean."""
+    check_encrypt_format(layer)
     structure = layer.structure
     if isinstance(structure, Structure):
         unknown = structure.header.incompatible_features & ~INCOMPAT_KNOWN

@@ -116,6 +116,20 @@ def test_bits_make_up_the_entry() -> None:
                 assert covered == 64
 
 
+def test_bits_of_subclusters() -> None:
+    name, kinds = "aes-c64k-v3-extl2.qcow2", set()
+    for sector in range(0, golden.load(name).size // 512, 4):
+        (step,) = explained(name, sector=sector).layers
+        if len(step.entries) < 3:
+            continue
+        index = step.position.subcluster
+        bits = {one.name: one.value for one in step.entries[2].bits}
+        assert bits[f"allocated {index}"] == (step.kind == "data")
+        assert bits[f"zero {index}"] == (step.kind == "zero")
+        kinds.add(step.kind)
+    assert {"data", "unallocated"} <= kinds
+
+
 def test_without_a_passphrase() -> None:
     whole = explained(IMAGE, sector=data_sector())
     found = explained(IMAGE, sector=data_sector(), secret=None)
@@ -218,6 +232,11 @@ def test_luks_as_far_as_it_goes() -> None:
     assert found.iv.generator.startswith("essiv")
     assert (found.iv.iv, found.plaintext) == (None, None)
     assert "does not decrypt" in " ".join(found.notes)
+    with golden.load("luks-aes128cbc-essiv.qcow2").path.open("rb") as file:
+        at = file.read().index(b"LUKS\xba\xbe")
+    place = explained("luks-aes128cbc-essiv.qcow2", host_offset=at + 5).place
+    assert place is not None
+    assert place.region.kind is RegionKind.LUKS_HEADER
     assert luks_iv(0x1_0000_0002, "xts-plain64").iv == b"\2\0\0\0\1" + bytes(11)
     assert luks_iv(0x1_0000_0002, "cbc-plain").iv == b"\2" + bytes(15)
     assert luks_iv(5, "ecb").iv is None
