@@ -160,6 +160,20 @@ def test_its_sectors_decrypt_to_the_guest_disk(name: str) -> None:
     assert held == min(stored, BYTES_MAX)
 
 
+def test_what_only_a_snapshot_knows_is_told(tmp_path: Path) -> None:
+    qcow2crypt.create(tmp_path / "disk", 1 << 16, secret=SECRET, options=AES)
+    with qcow2crypt.open(tmp_path / "disk", secret=SECRET, mode="r+") as disk:
+        disk.pwrite(b"old" * 1000, 0)
+        disk.pwrite(b"shared" * 500, 4096)
+        disk.create_snapshot("before")
+        disk.pwrite(b"new" * 1000, 0)
+    content = content_of(text_of(tmp_path / "disk"))
+    kinds = [cell["kind"] for cell in content["fileCells"]]
+    assert (kinds.count("data"), kinds.count("data of a snapshot")) == (2, 1)
+    assert {"L1 table of a snapshot", "L2 table of a snapshot", "snapshot table"} <= set(kinds)
+    assert content["snapshots"] == ["before"]
+
+
 def test_a_large_disk_is_summarised(tmp_path: Path) -> None:
     qcow2crypt.create(tmp_path / "disk", 1 << 40, secret=SECRET, options=AES)
     with qcow2crypt.open(tmp_path / "disk", secret=SECRET, mode="r+") as disk:
