@@ -28,7 +28,7 @@ class EntryPlace(NamedTuple):
         """What it is, for people."""
         end = self.guest_offset + self.length
         return (
-            f"this byte is a part of {self.table} entry {self.number}, which maps the guest offsets "
+            f"this byte is a part of {self.table} entry {self.number}, which maps guest offsets "
             f"{self.guest_offset:#x} to {end - 1:#x}; shown is how the first of them is found"
         )
 
