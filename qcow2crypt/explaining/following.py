@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, FormatError, UnsupportedFeatureError
 from qcow2crypt.explaining.content import Content, content_of
@@ -25,11 +25,13 @@ from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.header import INCOMPAT_KNOWN
-from qcow2crypt.image.qcow2.reader import WrongIv
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.units import SECTOR_SIZE
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.reader import WrongIv
 
 _OFFSET_MAX = 2**63 - 1
 
