@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qcow2crypt.cli.options import Arguments
     from qcow2crypt.image.chain import Layer
 
-_NOT_WITH_HTML = ("host-offset", "l", "steps", "json", "wrong-iv")
+_NOT_WITH_HTML = ("host-offset", "l", "steps", "output", "json", "wrong-iv")
 
 
 def write_page(arguments: Arguments, name: ImageName, keys: Keyring, offset: int | None) -> int:

@@ -60,7 +60,7 @@ class FileMap:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One host offset: the ``region`` around it, in its own cluster, and the ``cluster`` number."""
+    """One host offset: the ``region`` around it, no further than its ``cluster`` (a number)."""
 
     host_offset: int
     cluster: int

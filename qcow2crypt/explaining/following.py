@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import ArgumentError, FormatError, UnsupportedFeatureError
 from qcow2crypt.explaining.content import Content, content_of
@@ -18,16 +18,20 @@ from qcow2crypt.explaining.descent import LayerDisk
 from qcow2crypt.explaining.facts import Explanation, LayerStep
 from qcow2crypt.explaining.filemap import Place, region_at
 from qcow2crypt.explaining.regions import GUEST_KINDS, Claim, RegionKind
+from qcow2crypt.explaining.tableplaces import EntryPlace, entry_at
+from qcow2crypt.image import check_encrypt_format
 from qcow2crypt.image.chain import Layer, open_files
 from qcow2crypt.image.hostfile import Source
 from qcow2crypt.image.names import LayerOptions
 from qcow2crypt.image.policy import DEFAULT, External
 from qcow2crypt.image.qcow2.header import INCOMPAT_KNOWN
-from qcow2crypt.image.qcow2.reader import WrongIv
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.secrets import LayerSecret, secrets_by_layer
 from qcow2crypt.secret import Secret
 from qcow2crypt.units import SECTOR_SIZE
+
+if TYPE_CHECKING:
+    from qcow2crypt.image.qcow2.reader import WrongIv
 
 _OFFSET_MAX = 2**63 - 1
 
@@ -192,6 +196,7 @@ def _naming(layer: Layer) -> Iterator[None]:
 
 def _check_known(layer: Layer) -> None:
     """LUKS can be followed as far as the tables go; an unknown feature changes what they mean."""
+    check_encrypt_format(layer)
     structure = layer.structure
     if isinstance(structure, Structure):
         unknown = structure.header.incompatible_features & ~INCOMPAT_KNOWN
@@ -219,7 +224,8 @@ def _backwards(
     bare = Explanation(image=layer.file.name, asked=asked, place=place, notes=tuple(notes))
     guest = _guest_byte(place)
     if guest is None:
-        return bare
+        entry = entry_at(place, layer.structure)
+        return bare if entry is None else _with_entry(bare, layer, entry)
     claim, offset = guest
     disk = LayerDisk(layer, claim.snapshot)
     if offset >= disk.size:
@@ -231,9 +237,22 @@ def _backwards(
     answer = _followed([layer], disk, offset, question, secret_for, asked=asked)
     if claim.kind is RegionKind.COMPRESSED:
         notes.append(
-            "a compressed byte belongs to its whole cluster: what follows is the first sector of it"
+            "a compressed byte belongs to its whole cluster: shown is the first sector of it"
         )
     return replace(answer, place=place, notes=(*notes, *answer.notes))
+
+
+def _with_entry(bare: Explanation, layer: Layer, entry: EntryPlace) -> Explanation:
+    """What a table entry says, without the bytes that it leads to."""
+    disk = LayerDisk(layer, entry.snapshot)
+    if entry.guest_offset >= disk.size:
+        text = f"{entry.table} entry {entry.number}, which maps nothing: the disk ends before"
+        return replace(bare, notes=(*bare.notes, text))
+    try:
+        step = disk.look_up(entry.guest_offset).step
+    except FormatError as error:
+        return replace(bare, notes=(*bare.notes, str(error)))
+    return replace(bare, layers=(step,), notes=(*bare.notes, entry.note))
 
 
 def _guest_byte(place: Place) -> tuple[Claim, int] | None:

@@ -18,12 +18,12 @@ def place_lines(place: Place | None) -> Iterator[Line]:
         return
     region = place.region
     yield from row("host offset", f"{place.host_offset:#x}", f"host cluster {place.cluster}")
-    says = f"{region.length} bytes from {region.host_offset:#x} on"
+    says = f"as is all from {region.host_offset:#x} to {region.end - 1:#x}"
     yield from row("this is", region.kind.value, says, "mark")
     if region.refcount is not None:
         yield from row("refcount", str(region.refcount), _counted(region))
     for claim in region.claims[:_CLAIMS_SHOWN]:
-        yield from row("named as", claim.kind.value, _claim(claim, place.host_offset))
+        yield from row("named as", claim.kind.value, _claim(claim, place))
     more = len(region.claims) - _CLAIMS_SHOWN + region.claims_left_off
     if more > 0:
         yield from row("", f"and {more} more")
@@ -35,8 +35,12 @@ def _counted(region: Region) -> str:
     return {0: "not counted, though it is used", 1: "used once"}.get(region.refcount or 0, "shared")
 
 
-def _claim(claim: Claim, host: int) -> str:
+def _claim(claim: Claim, place: Place) -> str:
+    """Which one it is, how far it reaches if not just so far, and whose data it is."""
+    host, region = place.host_offset, place.region
     words = [claim.about] if claim.about else []
+    if (claim.host_offset, claim.end) != (region.host_offset, region.end):
+        words.append(f"{claim.length} bytes from {claim.host_offset:#x} on")
     if claim.guest_offset is not None:
         if claim.kind in GUEST_KINDS:
             inside = 0 if claim.kind is RegionKind.COMPRESSED else host - claim.host_offset

@@ -173,11 +173,10 @@ def _iv(fact: IvFact | None) -> Iterator[Line]:
     yield from row("number", str(fact.number), f"= {fact.number:#x}")
     yield from row("it is the", fact.unit, f"= {source}")
     if fact.unit == "guest sector":
-        says = "in every snapshot, overlay and rewrite of it"
-        yield from row("so it is the same", "for this sector", says)
+        says = "in every snapshot, overlay and rewrite"
+        yield from row("the same IV", "for this sector", says)
     else:
-        says = "another place in the file, another IV"
-        yield from row("so it goes with", "the place", says)
+        yield from row("the same IV", "for this place", "in the file, whatever lies there")
     says = {
         "plain64": "64 bits, low byte first, then 8 zero bytes",
         "plain": "low 32 bits, low byte first, then zero bytes",
@@ -203,6 +202,7 @@ def _chain(found: Explanation) -> Iterator[Line]:
         yield from row(f"XOR {before}", block.xor_with.hex(" "), "", "cipher" if index else "iv")
         yield from row(f"is plaintext block {index}", block.plaintext.hex(" "), "", "plain")
         yield from row("", "  ".join(as_ascii(block.plaintext)), "", "plain")
+    yield (Part("  each block but the first is XORed with the ciphertext block before it"),)
 
 
 def _steps(found: Explanation) -> Iterator[Line]:

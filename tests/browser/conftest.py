@@ -9,6 +9,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,11 +42,22 @@ def _lacking(what: str) -> None:
     pytest.skip(reason)
 
 
+def _need_package(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        _lacking(f"the Python package {name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script with the rules of axe."""
+    _need_package("axe_playwright_python")
+    rules = resources.files("axe_playwright_python").joinpath("axe.min.js")
+    return rules.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    for package in ("playwright", "axe_playwright_python"):
-        if importlib.util.find_spec(package) is None:
-            _lacking(f"the Python package {package} is not installed")
+    _need_package("playwright")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         _lacking("Chromium is not installed")

@@ -55,14 +55,14 @@ def test_the_next_sector_number(page: Page) -> None:
 
 def test_a_watermark_and_equal_data(page: Page) -> None:
     seen: dict[str, set[bytes]] = {"mark": set(), "plain": set(), "cipher": set()}
-    for sector in range(40, 48):
+    for sector in (40, 44, 47):
         go_to(page, sector)
         seen["mark"].add(shown(page, "cipher")[:16])
         seen["plain"].add(shown(page, "plain")[:16])
-    assert (len(seen["mark"]), len(seen["plain"])) == (1, 8)
+    assert (len(seen["mark"]), len(seen["plain"])) == (1, 3)
     seen["plain"].clear()
-    for sector in range(72, 80):
+    for sector in (72, 75, 79):
         go_to(page, sector)
         seen["plain"].add(shown(page, "plain"))
         seen["cipher"].update(shown(page, "cipher")[at : at + 16] for at in range(0, 512, 16))
-    assert (len(seen["plain"]), len(seen["cipher"])) == (1, 8 * 32)
+    assert (len(seen["plain"]), len(seen["cipher"])) == (1, 3 * 32)

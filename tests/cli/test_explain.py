@@ -15,7 +15,7 @@ import golden
 import jsonschema
 import pytest
 from cli.commandline import HOME, PASSPHRASE, Outcome, Run
-from cli.schemas import schema
+from cli.schemas import FOLDER, schema
 
 import qcow2crypt
 from qcow2crypt.cli import passphrases
@@ -53,6 +53,9 @@ def test_the_passphrase_options_of_other_commands(encrypted: Path, key: Path, ru
     secret = ("--object", f"secret,id=s0,file={key}")
     assert answer(run(*words, *secret, "--image-opts", opts)) == wanted
     assert wanted["byte"] is not None
+    done = run("explain", "--offset", "0", "--image-opts", opts + ",encrypt.format=luks")
+    assert done.status == 1
+    assert "encrypted as 'aes', but encrypt.format=luks is given" in done.err
     assert wanted["key"]["key"] is None
 
 
@@ -159,3 +162,15 @@ def test_colours_on_a_terminal_say_the_same(encrypted: Path, key: Path, run: Run
     assert b"\x1b[" in written
     text = re.sub(r"\x1b\[[0-9;]*m", "", written.decode()).replace("\r\n", "\n")
     assert [line.rstrip() for line in text.splitlines()] == run(*words).out.splitlines()
+
+
+def test_the_sample_in_the_document_is_true(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("correct horse battery")
+    image = Path(qcow2crypt.__file__).parent / "data" / "qemu-1.6.0-aes.qcow2"
+    done = run("explain", "--offset", "4k", "--secret-file", tmp_path / "key", image)
+    text = (FOLDER.parent / "command-line.md").read_text("utf-8").split("## Explain one byte")[1]
+    (sample,) = re.findall(
+        r"^```text\n(.*?)\n```$", text.split("\n## ")[0], re.DOTALL | re.MULTILINE
+    )
+    assert done.status == 0
+    assert sample in done.out

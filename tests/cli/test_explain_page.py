@@ -61,6 +61,7 @@ def test_an_image_whose_backing_file_is_gone(run: Run, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--json"], "--html and --json exclude each other"),
+        (["--output=json"], "--html and --output exclude each other"),
         (["-l", "1"], "--html and -l exclude each other"),
         (["--host-offset", "0"], "--html and --host-offset exclude each other"),
         (["--steps", "--show-key"], "--html and --steps exclude each other"),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from oracles.qemu_img import Disk, QemuImg
+from support.claims import check_claims
 from support.differential import EXHAUSTIVE, scratch_home
 from support.random_layers import RandomChain, random_chain
 
@@ -52,6 +53,9 @@ def check_chain(chain: RandomChain, folder: Path, choose: random.Random) -> None
                 maps[step.depth] = places(chain, step, folder)
             check_place(maps[step.depth], step)
         check_way_back(chain, found)
+    for layer in chain.layers:
+        if layer.driver == "qcow2":
+            check_claims(layer.path)
     for one in chain.top.snapshots[:1]:
         then = chain.content(folder / "then.raw", "-l", one)
         with qcow2crypt.open(chain.top.path, secrets=chain.secrets(), snapshot=one) as view:

@@ -1,4 +1,4 @@
-"""The signatures in docs/library.md are those of the library: the same parameters in the same order."""
+"""The signatures in docs/library.md are those of the library: the same parameters in order."""
 
 from __future__ import annotations
 

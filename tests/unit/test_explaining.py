@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import re
 import struct
 from pathlib import Path
@@ -13,19 +12,18 @@ from typing import Any
 import golden
 import pytest
 from damage.tiny import put, tiny
+from support.explained import check_wording, explained
 
 import qcow2crypt
 from qcow2crypt.errors import (
     ArgumentError,
     MappingError,
-    SecretError,
     SnapshotNotFoundError,
     UnsupportedFeatureError,
 )
-from qcow2crypt.explaining.decryption import aes_steps, luks_iv
-from qcow2crypt.explaining.facts import Explanation
+from qcow2crypt.explaining.decryption import luks_iv
 from qcow2crypt.explaining.regions import RegionKind
-from qcow2crypt.explaining.wording import as_text, sections
+from qcow2crypt.explaining.wording import as_text
 
 ALONE = [name for name in golden.ALONE if ".qcow" in name]
 
@@ -43,12 +41,6 @@ def data_sector() -> int:
         return data[0].guest_offset // 512
 
 
-def explained(name: str, **wanted: Any) -> Explanation:
-    image = golden.load(name)
-    wanted.setdefault("secret", image.secret)
-    return qcow2crypt.explain(image.path, external="any", **wanted)
-
-
 @pytest.mark.parametrize("name", ALONE)
 def test_every_sector_is_as_it_is_read(name: str) -> None:
     image = golden.load(name)
@@ -62,14 +54,6 @@ def test_every_sector_is_as_it_is_read(name: str) -> None:
             assert found.layers[0].kind == extent.kind.value
             assert found.layers[0].host_offset == extent.host_offset
             check_wording(found)
-
-
-def check_wording(found: Explanation) -> None:
-    lines = as_text(found).splitlines()
-    names = (found.image, *(step.file for step in found.layers))
-    assert [line for line in lines if len(line) > 80 and not any(n in line for n in names)] == []
-    assert found._repr_html_().count("<pre") == len(list(sections(found)))
-    json.dumps(found.to_dict())
 
 
 def test_a_chain() -> None:
@@ -116,6 +100,20 @@ def test_bits_make_up_the_entry() -> None:
                 assert covered == 64
 
 
+def test_bits_of_subclusters() -> None:
+    name, kinds = "aes-c64k-v3-extl2.qcow2", set()
+    for sector in range(0, golden.load(name).size // 512, 4):
+        (step,) = explained(name, sector=sector).layers
+        if len(step.entries) < 3:
+            continue
+        index = step.position.subcluster
+        bits = {one.name: one.value for one in step.entries[2].bits}
+        assert bits[f"allocated {index}"] == (step.kind == "data")
+        assert bits[f"zero {index}"] == (step.kind == "zero")
+        kinds.add(step.kind)
+    assert {"data", "unallocated"} <= kinds
+
+
 def test_without_a_passphrase() -> None:
     whole = explained(IMAGE, sector=data_sector())
     found = explained(IMAGE, sector=data_sector(), secret=None)
@@ -132,81 +130,6 @@ def test_a_wrong_passphrase_gives_other_bytes() -> None:
     assert "a wrong one gives other" in wrong.notes[-1]
 
 
-class TestSecrets:
-    """The key, its round keys and the passphrase: only where they were asked for."""
-
-    PASSPHRASE = "0123456789abcdef and more"
-    KEY = b"0123456789abcdef"
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        path = tmp_path / "disk.qcow2"
-        qcow2crypt.create(path, 1 << 20, options=AES, secret=self.PASSPHRASE)
-        with qcow2crypt.open(path, self.PASSPHRASE, "r+") as disk:
-            disk.pwrite(b"guest data" * 100, 4096)
-        return path
-
-    @staticmethod
-    def shown(found: Explanation) -> str:
-        texts = (repr(found), str(found), json.dumps(found.to_dict()), found._repr_html_())
-        return "".join((*texts, as_text(found))).replace(" ", "").lower()
-
-    def test_the_key_is_hidden(self, path: Path) -> None:
-        text = self.shown(qcow2crypt.explain(path, offset=4096, secret=self.PASSPHRASE))
-        assert self.KEY.hex() not in text
-        assert self.KEY.decode() not in text
-        assert "guestdataguest" in text  # what was asked for is there
-
-    def test_round_keys_are_hidden(self, path: Path) -> None:
-        with pytest.raises(ArgumentError, match="show_key"):
-            qcow2crypt.explain(path, offset=4096, secret=self.PASSPHRASE, steps=True)
-
-    def test_the_key_is_shown_on_demand(self, path: Path) -> None:
-        found = qcow2crypt.explain(path, offset=4096, secret=self.PASSPHRASE, show_key=True)
-        assert found.key is not None
-        assert found.key.key == self.KEY
-        assert (found.key.bytes_used, found.key.bytes_ignored) == (16, 9)
-        assert self.KEY.hex() in json.dumps(found.to_dict())
-        assert self.KEY.hex(" ") in as_text(found)
-        assert self.KEY.hex() not in repr(found).replace(" ", "")
-        assert repr(self.KEY)[1:] not in repr(found)
-
-    def test_steps_end_with_the_block(self, path: Path) -> None:
-        found = qcow2crypt.explain(
-            path, offset=4096 + 37, secret=self.PASSPHRASE, show_key=True, steps=True
-        )
-        block = found.blocks[2]
-        assert found.steps[0].state == block.ciphertext
-        assert found.steps[-1].state == block.decrypted
-        assert found.steps[-2].state == self.KEY  # the last round key going back is the key
-
-    def test_a_bad_secret_is_an_error_of_ours(self, path: Path) -> None:
-        with pytest.raises(SecretError):
-            qcow2crypt.explain(path, offset=4096, secret=7)  # type: ignore[arg-type]
-
-
-def test_rounds_are_those_of_fips_197() -> None:
-    """FIPS-197, appendix C.1, EQUIVALENT INVERSE CIPHER."""
-    key = bytes(range(16))
-    steps = aes_steps(bytes.fromhex("69c4e0d86a7b0430d8cdb78070b4c55a"), key)
-    shown = [f"round[{step.round:2}].{step.step:<8} {step.state.hex()}" for step in steps]
-    assert shown[:7] == [
-        "round[ 0].iinput   69c4e0d86a7b0430d8cdb78070b4c55a",
-        "round[ 0].ik_sch   13111d7fe3944a17f307a78b4d2b30c5",
-        "round[ 1].istart   7ad5fda789ef4e272bca100b3d9ff59f",
-        "round[ 1].is_box   bdb52189f261b63d0b107c9e8b6e776e",
-        "round[ 1].is_row   bd6e7c3df2b5779e0b61216e8b10b689",
-        "round[ 1].im_col   4773b91ff72f354361cb018ea1e6cf2c",
-        "round[ 1].ik_sch   13aa29be9c8faff6f770f58000f7bf03",
-    ]
-    assert shown[-1] == "round[10].ioutput  00112233445566778899aabbccddeeff"
-    # What is made of the tables, XORed with the round key, is what the textbook has next.
-    for mixed, round_key, after in zip(steps, steps[1:], steps[2:], strict=False):
-        if round_key.step == "ik_sch":
-            made = bytes(a ^ b for a, b in zip(mixed.state, round_key.state, strict=True))
-            assert made == after.state
-
-
 def test_luks_as_far_as_it_goes() -> None:
     found = explained("luks-aes128cbc-essiv.qcow2", sector=0)
     (step,) = found.layers
@@ -218,6 +141,11 @@ def test_luks_as_far_as_it_goes() -> None:
     assert found.iv.generator.startswith("essiv")
     assert (found.iv.iv, found.plaintext) == (None, None)
     assert "does not decrypt" in " ".join(found.notes)
+    with golden.load("luks-aes128cbc-essiv.qcow2").path.open("rb") as file:
+        at = file.read().index(b"LUKS\xba\xbe")
+    place = explained("luks-aes128cbc-essiv.qcow2", host_offset=at + 5).place
+    assert place is not None
+    assert place.region.kind is RegionKind.LUKS_HEADER
     assert luks_iv(0x1_0000_0002, "xts-plain64").iv == b"\2\0\0\0\1" + bytes(11)
     assert luks_iv(0x1_0000_0002, "cbc-plain").iv == b"\2" + bytes(15)
     assert luks_iv(5, "ecb").iv is None
@@ -284,27 +212,6 @@ def test_wrong_ivs_of_qemu_2_7_0(tmp_path: Path) -> None:
     other = qcow2crypt.explain(path, sector=8, secret="pass", wrong_iv="qemu-2.7.0")
     assert other.iv is not None
     assert other.iv.number == 8
-
-
-PLACES = {0: RegionKind.HEADER, 512: RegionKind.REFCOUNT_TABLE, 1024: RegionKind.REFCOUNT_BLOCK}
-
-
-@pytest.mark.parametrize("host", PLACES)
-def test_places_without_guest_data(host: int) -> None:
-    found = qcow2crypt.explain(io.BytesIO(tiny(3, 9).data), host_offset=host + 3)
-    assert found.place is not None
-    assert found.place.region.kind is PLACES[host]
-    assert (found.layers, found.plaintext, found.byte) == ((), None, None)
-    check_wording(found)
-
-
-def test_the_rest_of_the_last_cluster() -> None:
-    image = tiny(3, 9)
-    data = bytearray(image.data)
-    data[24:32] = struct.pack(">Q", 0)
-    found = qcow2crypt.explain(io.BytesIO(bytes(data)), host_offset=image.clusters[0])
-    assert "the guest cannot see this byte" in found.notes[0]
-    assert found.layers == ()
 
 
 def test_a_raw_image(tmp_path: Path) -> None:

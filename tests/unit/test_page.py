@@ -160,6 +160,20 @@ def test_its_sectors_decrypt_to_the_guest_disk(name: str) -> None:
     assert held == min(stored, BYTES_MAX)
 
 
+def test_what_only_a_snapshot_knows_is_told(tmp_path: Path) -> None:
+    qcow2crypt.create(tmp_path / "disk", 1 << 16, secret=SECRET, options=AES)
+    with qcow2crypt.open(tmp_path / "disk", secret=SECRET, mode="r+") as disk:
+        disk.pwrite(b"old" * 1000, 0)
+        disk.pwrite(b"shared" * 500, 4096)
+        disk.create_snapshot("before")
+        disk.pwrite(b"new" * 1000, 0)
+    content = content_of(text_of(tmp_path / "disk"))
+    kinds = [cell["kind"] for cell in content["fileCells"]]
+    assert (kinds.count("data"), kinds.count("data of a snapshot")) == (2, 1)
+    assert {"L1 table of a snapshot", "L2 table of a snapshot", "snapshot table"} <= set(kinds)
+    assert content["snapshots"] == ["before"]
+
+
 def test_a_large_disk_is_summarised(tmp_path: Path) -> None:
     qcow2crypt.create(tmp_path / "disk", 1 << 40, secret=SECRET, options=AES)
     with qcow2crypt.open(tmp_path / "disk", secret=SECRET, mode="r+") as disk:
@@ -194,6 +208,17 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
             page.page(opened, offset=0x6000)
         with pytest.raises(ArgumentError, match="16 bytes, not 3"):
             page.page(opened, key=b"abc")
+    for size, error, message in (
+        (0, ArgumentError, "which has 0 bytes"),
+        (1 << 54, UnsupportedFeatureError, "too large for the numbers of a page"),
+    ):
+        options = qcow2crypt.Qcow2Options(encryption="aes", cluster_size=1 << 21)
+        qcow2crypt.create(tmp_path / "disk", size, secret="x", options=options)
+        with (
+            qcow2crypt.open(tmp_path / "disk", secret="x") as opened,
+            pytest.raises(error, match=message),
+        ):
+            page.page(opened)
 
 
 def test_the_image_is_not_written_over(tmp_path: Path) -> None:

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import io
 import random
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import golden
 import pytest
+from damage.hostile import WHOLE
 from damage.tiny import entry, put, tiny
 from hypothesis import given
 from hypothesis import strategies as st
+from support.claims import check_claims, opened
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.explaining.filemap import FileMap, file_map, map_file, region_at
 from qcow2crypt.explaining.regions import Claim, Region, RegionKind, regions_of
-from qcow2crypt.image.chain import Layer, open_files
 from qcow2crypt.image.hostfile import Source
-from qcow2crypt.image.names import LayerOptions
-from qcow2crypt.image.qcow2.check.census import Census
-from qcow2crypt.image.qcow2.check.findings import Findings, silent
-from qcow2crypt.image.qcow2.structure import Structure
 
 QCOW2 = tuple(name for name in golden.NAMES if name.endswith(".qcow2"))
 QCOW = tuple(name for name in golden.NAMES if ".qcow" in name)
 NO_CLAIM = (RegionKind.REST, RegionKind.UNREFERENCED)
-
-
-@contextmanager
-def opened(source: Source) -> Iterator[Layer]:
-    files = open_files(source, options=LayerOptions(no_backing=True), external="any")
-    try:
-        yield files.layers[0]
-    finally:
-        files.close()
 
 
 def map_of(source: Source) -> FileMap:
@@ -59,32 +44,20 @@ def test_regions_follow_one_another(name: str) -> None:
 
 @pytest.mark.parametrize("name", QCOW2)
 def test_claims_are_what_a_check_counts(name: str) -> None:
-    with opened(golden.load(name).path) as layer:
-        assert isinstance(layer.structure, Structure)
-        findings = Findings(silent)
-        census = Census(layer.file, layer.structure, findings)
-        census.take()
-        found = file_map(layer.file, layer.structure)
-    bits = layer.structure.header.cluster_bits
-    counted: Counter[int] = Counter()
-    for claim in all_claims(found):
-        if claim.host_offset == 0 or claim.host_offset >> bits == 0:
-            continue  # of the header cluster there are many
-        if claim.kind is RegionKind.SNAPSHOT_TABLE:
-            continue  # one claim for each entry; a check counts the table
-        for cluster in range(claim.host_offset >> bits, (claim.end - 1 >> bits) + 1):
-            counted[cluster] += 1
-    wanted = {
-        cluster: census.counts[cluster]
-        for cluster in census.counts.used()
-        if cluster and cluster not in census.snapshot_table
+    check_claims(golden.load(name).path)
+
+
+def test_claims_on_snapshots_and_bitmaps() -> None:
+    check_claims(io.BytesIO(WHOLE))
+    found = {
+        (one.kind.value, one.host_offset, one.length) for one in map_of(io.BytesIO(WHOLE)).regions
     }
-    assert counted == wanted
-    assert findings.corruptions == 0
-
-
-def all_claims(found: FileMap) -> set[Claim]:
-    return {claim for region in found.regions for claim in region.claims}
+    assert {
+        ("snapshot table", 7 * 512, 64),
+        ("L1 table", 8 * 512, 8),
+        ("bitmap directory", 9 * 512, 32),
+        ("bitmap table", 10 * 512, 8),
+    } <= found
 
 
 @pytest.mark.parametrize("name", [name for name in golden.READABLE if ".qcow" in name])

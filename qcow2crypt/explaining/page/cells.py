@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qcow2crypt.explaining.regions import Region, RegionKind
+from qcow2crypt.explaining.regions import GUEST_KINDS, Region, RegionKind
+from qcow2crypt.image.extents import ExtentKind
 from qcow2crypt.units import align_up, div_up
 
 CELLS_MAX = 256
 PARTS_MAX = 8
+OF_A_SNAPSHOT = " of a snapshot"
+_OF_A_DISK = (RegionKind.L1_TABLE, RegionKind.L2_TABLE, *GUEST_KINDS)
 _MINOR = {kind.value for kind in (RegionKind.EXTENSION, RegionKind.BACKING_NAME, RegionKind.REST)}
-"""What shares a cluster with that which the cluster is there for."""
+_MINOR |= {RegionKind.UNREFERENCED.value, ExtentKind.UNALLOCATED.value}
+"""What shares a cell with that which it is there for: a cell with a little data shows data."""
 
 
 @dataclass(slots=True)
@@ -71,9 +75,13 @@ def cells_for(total: int, cluster_size: int) -> Cells:
 
 
 def add_regions(cells: Cells, regions: Iterable[Region]) -> None:
-    """Say what lies in the file."""
+    """Say what lies in the file, and of which of it only snapshots know."""
     for region in regions:
-        cells.add(region.kind.value, region.host_offset, region.length)
+        kind = region.kind.value
+        known = [claim.snapshot for claim in region.claims]
+        if region.kind in _OF_A_DISK and known and None not in known:
+            kind += OF_A_SNAPSHOT
+        cells.add(kind, region.host_offset, region.length)
 
 
 def link(disk: Cells, file: Cells, guest_offset: int, host_offset: int, length: int) -> None:
@@ -90,6 +98,6 @@ def link(disk: Cells, file: Cells, guest_offset: int, host_offset: int, length: 
 
 
 def _main(parts: dict[str, int]) -> str:
-    """What most bytes are, of what a cluster is there for."""
+    """What most bytes are, of what a cell is there for."""
     order: Sequence[str] = sorted(parts, key=lambda kind: (kind in _MINOR, -parts[kind]))
     return order[0] if order else RegionKind.UNREFERENCED.value

@@ -2,7 +2,7 @@
 
 // Kind: letter, class, and what it is in words.
 const DISK_KINDS = {
-  data: ["D", "data", "data, encrypted"],
+  data: ["D", "data", "encrypted data"],
   zero: ["0", "zero", "reads as zeros"],
   unallocated: ["·", "hole", "not stored"],
   compressed: ["C", "packed", "compressed, in clear"],
@@ -16,8 +16,8 @@ const FILE_KINDS = {
   "refcount block": ["RB", "count", "refcount block"],
   "L1 table": ["L1", "l1", "L1 table"],
   "L2 table": ["L2", "l2", "L2 table"],
-  data: ["D", "data", "data, encrypted"],
-  "compressed data": ["C", "packed", "compressed data, in clear"],
+  data: ["D", "data", "encrypted data"],
+  "compressed data": ["C", "packed", "compressed data (in clear)"],
   "kept for zeros": ["0", "zero", "kept for zeros"],
   "snapshot table": ["S", "other", "snapshot table"],
   "bitmap directory": ["BD", "other", "bitmap directory"],
@@ -27,6 +27,7 @@ const FILE_KINDS = {
   "unused rest": ["·", "free", "unused rest"],
   "not looked at": ["?", "free", "not looked at"],
 };
+const OF_A_SNAPSHOT = " of a snapshot"; // what only snapshots know of: the same kinds, small letters
 const STRIP_MAX = 64;
 
 const chosen = { disk: 0, file: -1, linkedDisk: [], linkedFile: [] };
@@ -39,6 +40,10 @@ function size(bytes) {
 }
 
 function letterCell(kinds, kind) {
+  if (kind.endsWith(OF_A_SNAPSHOT)) {
+    const { letter, words } = letterCell(kinds, kind.slice(0, -OF_A_SNAPSHOT.length));
+    return { letter: letter.toLowerCase(), className: "cell k-other", words: words + OF_A_SNAPSHOT };
+  }
   const [letter, look, words] = kinds[kind] ?? ["?", "free", kind];
   return { letter, className: `cell k-${look}`, words };
 }
@@ -84,7 +89,8 @@ function drawMap(list, cells, kinds, about) {
 
 function drawLegend(list, cells, kinds) {
   const present = new Set(cells.map((cell) => cell.kind));
-  list.replaceChildren(...Object.keys(kinds).filter((kind) => present.has(kind)).map((kind) => {
+  const all = Object.keys(kinds).flatMap((kind) => [kind, kind + OF_A_SNAPSHOT]);
+  list.replaceChildren(...all.filter((kind) => present.has(kind)).map((kind) => {
     const { letter, className, words } = letterCell(kinds, kind);
     const swatch = make("span", { className, textContent: letter });
     swatch.setAttribute("aria-hidden", "true");
@@ -104,6 +110,15 @@ function markMaps() {
     const text = cells[chosen[name]] ? about(cells[chosen[name]]) : "Nothing of it lies here.";
     byId(`${name}-about`).textContent = text;
   }
+}
+
+// Said where a cell is more than a cluster.
+function aboutCells() {
+  return [["disk", "guest disk"], ["file", "file"]].flatMap(([name, words]) => {
+    const count = image[`${name}Cells`][0].size / image.clusterSize;
+    return count > 1
+      ? [`A cell of the ${words} stands for ${count} clusters; its letter tells what it holds most of.`] : [];
+  });
 }
 
 // The guest cluster of the chosen sector, and the place in the file that holds this very sector.
@@ -168,12 +183,14 @@ function drawTrace(sector) {
   const table = image.l2Tables.find(([guest]) => guest === l1 * image.l2Entries * image.clusterSize);
   const host = hostOffsetOf(sector);
   const entry = (start, index) => hexNumber(start + index * image.entrySize);
+  const noTable = image.l2Complete ? "the L1 entry names no L2 table" : "its L2 table is left out of this page";
+  const noHost = extentOf(sector) ? "none" : "left out";
   const rows = [
     ["Guest offset", hexNumber(offset), `sector ${sector} × 512`],
     ["Guest cluster", cluster, `guest offset / ${image.clusterSize}, and ${hexNumber(inside)} bytes into it`],
     ["L1 index", l1, `cluster / ${image.l2Entries}; the entry stands at host offset ${hexNumber(image.l1Offset + 8 * l1)}`],
-    ["L2 index", l2, table ? `cluster mod ${image.l2Entries}; the entry stands at host offset ${entry(table[1], l2)}` : "the L1 entry names no L2 table"],
-    ["Host offset", host === null ? "none" : hexNumber(host), host === null ? "" : `what the L2 entry says, and ${hexNumber(inside)}${image.dataFile === null ? "" : ", in the data file"}`],
+    ["L2 index", l2, table ? `cluster mod ${image.l2Entries}; the entry stands at host offset ${entry(table[1], l2)}` : noTable],
+    ["Host offset", host === null ? noHost : hexNumber(host), host === null ? "" : `what the L2 entry says, plus ${hexNumber(inside)}${image.dataFile === null ? "" : ", in the data file"}`],
   ];
   if (host !== null) {
     rows.push(["Host sector", Math.floor(host / SECTOR), "host offset / 512: this number is not the IV"]);

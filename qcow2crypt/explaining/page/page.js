@@ -190,7 +190,7 @@ function start() {
   if (image.dataFile !== null) facts.push(`data file ${image.dataFile}`);
   if (image.snapshots.length) facts.push(`snapshots: ${image.snapshots.join(", ")}`);
   byId("facts").textContent = facts.join(" · ");
-  byId("left-out").textContent = image.leftOut.join(" ");
+  byId("left-out").textContent = [...aboutCells(), ...image.leftOut].join(" ");
   drawMap(byId("disk-map"), image.diskCells, DISK_KINDS, aboutDisk);
   drawMap(byId("file-map"), image.fileCells, FILE_KINDS, aboutFile);
   drawLegend(byId("disk-legend"), image.diskCells, DISK_KINDS);

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from qcow2crypt.crypt.legacy_aes import KEY_SIZE
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.explaining.filemap import FileMap, file_map
-from qcow2crypt.explaining.page.cells import Cells, add_regions, cells_for, link
+from qcow2crypt.explaining.page.cells import add_regions, cells_for, link
 from qcow2crypt.explaining.regions import RegionKind
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
@@ -25,7 +26,8 @@ BYTES_MAX = 1 << 20
 """So much ciphertext goes into a page."""
 EXTENTS_MAX = 4096
 TABLES_MAX = 1024
-_SHOWN_KEY_BYTES = 16
+_EXACT_MAX = 2**53
+"""Numbers of JavaScript are exact up to here."""
 
 
 def picture(
@@ -34,23 +36,19 @@ def picture(
     """All that a page shows of ``image``.
 
     ``offset`` is the guest offset that the page begins with: what lies before it goes in last.
-    None begins with what is stored first.
-    ``key`` is None, or the 16 bytes that whoever gets the page shall have.  Raises
-    UnsupportedFeatureError for what is not legacy AES, ArgumentError for an offset that the disk
-    does not have, SourceError, FormatError.
+    None begins with what is stored first.  ``key`` is None, or the 16 bytes that whoever gets the
+    page shall have.  Raises UnsupportedFeatureError for what is not legacy AES or too large for
+    the numbers of a page, ArgumentError for an offset that the disk does not have, SourceError,
+    FormatError.
     """
     image = _checked(image, offset or 0, key)
     structure = image.structure
     header = structure.header
-    extents = list(_some(image.own_extents()))
     whole = file_map(image.host_files()[0], structure)
-    disk = cells_for(image.size, header.cluster_size)
-    file = cells_for(whole.file_size, header.cluster_size)
-    add_regions(file, whole.regions)
-    outside = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
-    backed = structure.backing_file is not None
-    _add_extents(disk, file, image.own_extents(), backed=backed, outside=outside)
-    runs = list(_runs(image, offset or 0, bytes_max))
+    tables = _l2_tables(whole)
+    guest = _GuestDisk(image, whole.file_size, bytes_max)
+    guest.walk(offset or 0)
+    add_regions(guest.file, whole.regions)
     return {
         "name": _name(image),
         "fileSize": whole.file_size,
@@ -60,16 +58,17 @@ def picture(
         "l2Entries": header.l2_entries,
         "l1Offset": header.l1_table_offset,
         "entrySize": 16 if header.extended_l2 else 8,
-        "l2Tables": _l2_tables(whole),
+        "l2Tables": tables[:TABLES_MAX],
+        "l2Complete": whole.complete and len(tables) <= TABLES_MAX,
         "backingFile": structure.backing_file,
-        "dataFile": structure.data_file if outside else None,
+        "dataFile": structure.data_file if guest.outside else None,
         "snapshots": [one.name for one in image.snapshots()[:TABLES_MAX]],
-        "sector": _first_sector(runs) if offset is None else offset // SECTOR_SIZE,
-        "diskCells": disk.to_list(),
-        "fileCells": file.to_list(),
-        "extents": [_extent(extent, backed=backed) for extent in extents[:EXTENTS_MAX]],
-        "runs": runs,
-        "leftOut": _left_out(image, whole, extents, runs),
+        "sector": _first_sector(guest.runs) if offset is None else offset // SECTOR_SIZE,
+        "diskCells": guest.disk.to_list(),
+        "fileCells": guest.file.to_list(),
+        "extents": sorted(guest.extents, key=lambda extent: int(extent["at"])),
+        "runs": guest.runs,
+        "leftOut": [*guest.left_out(), *_left_out(whole)],
         "key": None if key is None else key.hex(),
     }
 
@@ -80,12 +79,17 @@ def _checked(image: Image, offset: int, key: bytes | None) -> Qcow2Image:
             "the page shows how legacy AES encrypts sectors, and this is no qcow2 image with it",
             f"'{_name(image)}'; 'qcow2crypt map' shows where its data lies",
         )
-    if not 0 <= offset < max(image.size, 1):
+    if image.size > _EXACT_MAX:
+        raise UnsupportedFeatureError(
+            f"a disk of {image.size} bytes is too large for the numbers of a page",
+            f"'{_name(image)}'; 'qcow2crypt explain --offset N' takes any",
+        )
+    if not 0 <= offset < image.size:
         raise ArgumentError(
             f"guest offset {offset:#x} is not on the disk, which has {image.size} bytes"
         )
-    if key is not None and len(key) != _SHOWN_KEY_BYTES:
-        raise ArgumentError(f"a key of legacy AES has {_SHOWN_KEY_BYTES} bytes, not {len(key)}")
+    if key is not None and len(key) != KEY_SIZE:
+        raise ArgumentError(f"a key of legacy AES has {KEY_SIZE} bytes, not {len(key)}")
     return image
 
 
@@ -94,41 +98,68 @@ def _name(image: Image) -> str:
     return os.path.basename(image.name)  # noqa: PTH119 - a name as it was typed
 
 
-def _some(extents: Iterable[Extent]) -> Iterator[Extent]:
-    """As many as the page lists, and one more if there are more."""
-    for count, extent in enumerate(extents):
-        if count > EXTENTS_MAX:
-            return
-        yield extent
+class _GuestDisk:
+    """What a walk over the extents of the active disk gives: maps, places, ciphertext."""
 
+    def __init__(self, image: Qcow2Image, file_size: int, bytes_max: int) -> None:
+        header = image.structure.header
+        self.outside = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
+        self.disk = cells_for(image.size, header.cluster_size)
+        self.file = cells_for(file_size, header.cluster_size)
+        self.extents: list[dict[str, Any]] = []
+        self.runs: list[dict[str, Any]] = []
+        self._image = image
+        self._backed = image.structure.backing_file is not None
+        self._bytes_max = align_down(bytes_max, SECTOR_SIZE)
+        self._count = self._stored = self._taken = 0
 
-def _add_extents(
-    disk: Cells, file: Cells, extents: Iterable[Extent], *, backed: bool, outside: bool
-) -> None:
-    for one in extents:
-        disk.add(_kind(one, backed=backed), one.guest_offset, one.length)
-        if one.host_offset is not None and not outside:
+    def walk(self, offset: int) -> None:
+        """Look at all extents: those from the cluster at ``offset`` on, then those before it."""
+        start = align_down(offset, self._image.structure.header.cluster_size)
+        for extent in self._image.own_extents(start):
+            self._add(extent)
+        for extent in self._image.own_extents(0, start) if start else ():
+            self._add(extent)
+
+    def _add(self, extent: Extent) -> None:
+        at, host, length = extent.guest_offset, extent.host_offset, extent.length
+        is_below = self._backed and extent.kind is ExtentKind.UNALLOCATED
+        kind = "backing" if is_below else extent.kind.value
+        self.disk.add(kind, at, length)
+        if host is not None and not self.outside:
             # A compressed cluster: the cell where it begins.
-            length = 1 if one.kind is ExtentKind.COMPRESSED else one.length
-            link(disk, file, one.guest_offset, one.host_offset, length)
+            linked = 1 if extent.kind is ExtentKind.COMPRESSED else length
+            link(self.disk, self.file, at, host, linked)
+        if self._count < EXTENTS_MAX:
+            self.extents.append({"at": at, "size": length, "kind": kind, "host": host})
+        self._count += 1
+        if host is not None and extent.kind is ExtentKind.DATA:
+            self._take(at, host, align_up(length, SECTOR_SIZE))
 
+    def _take(self, at: int, host: int, length: int) -> None:
+        self._stored += length
+        length = min(length, self._bytes_max - self._taken)
+        if not length:
+            return
+        data = self._image.data_file.pread(length, host).ljust(length, b"\0")
+        self._taken += length
+        encoded = base64.b64encode(data).decode("ascii")
+        self.runs.append({"first": at // SECTOR_SIZE, "bytes": encoded})
 
-def _kind(extent: Extent, *, backed: bool) -> str:
-    is_below = backed and extent.kind is ExtentKind.UNALLOCATED
-    return "backing" if is_below else extent.kind.value
-
-
-def _extent(extent: Extent, *, backed: bool) -> dict[str, Any]:
-    return {
-        "at": extent.guest_offset,
-        "size": extent.length,
-        "kind": _kind(extent, backed=backed),
-        "host": extent.host_offset,
-    }
+    def left_out(self) -> Iterator[str]:
+        """What the page does not have of it, in sentences."""
+        if self._stored > self._taken:
+            yield (
+                f"This page holds {self._taken // 1024} KiB of ciphertext, the image "
+                f"{self._stored // 1024} KiB. "
+                "Another part: qcow2crypt explain --html FILE --offset N IMAGE."
+            )
+        if self._count > EXTENTS_MAX:
+            yield f"It knows the places of {EXTENTS_MAX} of {self._count} ranges of the disk."
 
 
 def _l2_tables(whole: FileMap) -> list[list[int]]:
-    """L1 index order: the guest offset from which on an L2 table maps, and where it lies."""
+    """For each L2 table of the active disk the first guest offset that it maps, and its place."""
     found = {
         claim.guest_offset: claim.host_offset
         for region in whole.regions
@@ -137,26 +168,7 @@ def _l2_tables(whole: FileMap) -> list[list[int]]:
         and claim.snapshot is None
         and claim.guest_offset is not None
     }
-    return [[guest, host] for guest, host in sorted(found.items())[:TABLES_MAX]]
-
-
-def _runs(image: Qcow2Image, offset: int, bytes_max: int) -> Iterator[dict[str, Any]]:
-    """Ciphertext by runs of sectors: those from ``offset`` on, then those before it."""
-    start = align_down(offset, image.structure.header.cluster_size)
-    left = align_down(bytes_max, SECTOR_SIZE)
-    for first, end in ((start, image.size), (0, start)):
-        for extent in image.own_extents(first, end - first) if first < end else ():
-            if extent.kind is not ExtentKind.DATA or extent.host_offset is None:
-                continue
-            if not left:
-                return
-            length = min(align_up(extent.length, SECTOR_SIZE), left)
-            data = image.data_file.pread(length, extent.host_offset)
-            left -= length
-            yield {
-                "first": extent.guest_offset // SECTOR_SIZE,
-                "bytes": base64.b64encode(data.ljust(length, b"\0")).decode("ascii"),
-            }
+    return [[guest, host] for guest, host in sorted(found.items())]
 
 
 def _first_sector(runs: list[dict[str, Any]]) -> int:
@@ -164,20 +176,6 @@ def _first_sector(runs: list[dict[str, Any]]) -> int:
     return max(int(runs[0]["first"]), 1) if runs else 0
 
 
-def _left_out(
-    image: Qcow2Image, whole: FileMap, extents: list[Extent], runs: list[dict[str, Any]]
-) -> list[str]:
-    """What the page does not show, in sentences."""
-    found = []
-    stored = sum(one.length for one in image.own_extents() if one.kind is ExtentKind.DATA)
-    taken = sum(len(run["bytes"]) // 4 * 3 for run in runs)
-    if stored > taken:
-        found.append(
-            f"This page holds {taken // 1024} KiB of ciphertext, the image {stored // 1024} KiB. "
-            "Another part: qcow2crypt explain --html FILE --offset N IMAGE."
-        )
-    if len(extents) > EXTENTS_MAX:
-        found.append(f"Places are known of the first {EXTENTS_MAX} ranges of the disk only.")
+def _left_out(whole: FileMap) -> Iterator[str]:
     if not whole.complete:
-        found.append("The map of the file is not complete: " + "; ".join(whole.problems))
-    return found
+        yield "The map of the file is not complete: " + "; ".join(whole.problems)
