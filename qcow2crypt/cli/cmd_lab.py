@@ -121,9 +121,10 @@ def _write(shown: list[Shown], qemu: Qemu | None, arguments: Arguments, console:
 
         _json(as_dict(shown, qemu), json_name, console)
     if json_name != "-":
-        from qcow2crypt.cli.output_lab import lab_lines
+        from qcow2crypt.cli.output_lab import lab_lines, painter
 
-        for line in lab_lines(shown):
+        paint = painter() if sys.stdout is not None and sys.stdout.isatty() else None
+        for line in lab_lines(shown, paint=paint):
             console.out(line)
 
 

@@ -80,6 +80,7 @@ def run(desk: Desk) -> Result:
             f"what is read now, beside the text of sector {SOURCE}",
             seen,
             seen_marks,
+            {"!": "the byte that is another one"},
         ),
     )
     files = [
