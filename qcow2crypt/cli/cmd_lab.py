@@ -138,6 +138,8 @@ def _search(arguments: Arguments, console: Console) -> int:
             raise UsageError(f"--{option} and --image exclude each other")
     image = str(arguments.last("image"))
     json_name = arguments.last("json")
+    if json_name is not None:
+        refuse_unwritable(json_name)
     if arguments.operands == ("watermark",):
         from qcow2crypt.cli.output_lab import marks_lines
 
@@ -152,7 +154,6 @@ def _search(arguments: Arguments, console: Console) -> int:
         answer = {"image": image, "encryption": encryption, "snapshots": snapshots}
         lines = stages_lines(printable(image), encryption, stages)
     if json_name is not None:
-        refuse_unwritable(json_name)
         _json(answer, json_name, console)
     if json_name != "-":
         for line in lines:
