@@ -19,8 +19,6 @@ _STYLE = """
 @media screen and (prefers-color-scheme: dark) { :root { --paper: #14161a; --ink: #eceef2;
   --soft: #a7aebb; --rule: #3a3f49; --card: #1e2127; --k0: #6cb2ff; --k1: #ff9a5c; --k2: #4ade9f;
   --k3: #bda4ff; --k4: #ff86bd; --k5: #4fd8ee; --k6: #f3c84b; --k7: #c6cfdb } }
-@media print { html { color-scheme: light } body { max-width: none; padding: 0; font-size: 10pt }
-  h2, h3 { break-after: avoid } figure, tr { break-inside: avoid } }
 body { background: var(--paper); color: var(--ink); margin: 0 auto; max-width: 84rem;
   padding: 1rem clamp(.8rem, 3vw, 2.5rem) 3rem;
   font: clamp(1rem, .9rem + .35vw, 1.2rem)/1.5 system-ui, sans-serif }
@@ -37,11 +35,15 @@ figure h3 { margin: 0 0 .2em }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9em }
 """
+_PRINT = """
+@media print { html { color-scheme: light } body { max-width: none; padding: 0; font-size: 10pt }
+  h2, h3 { break-after: avoid } figure, tr { break-inside: avoid } }
+"""
 
 
 def page(title: str, style: str, body: Iterable[str], *, images: bool = False) -> str:
     """The whole page.  ``style`` is added to what all have; ``images`` allows ``data:`` images."""
-    whole = _STYLE + style
+    whole = _STYLE + style + _PRINT
     digest = base64.b64encode(hashlib.sha256(whole.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'" + "; img-src data:" * images
     lines = [

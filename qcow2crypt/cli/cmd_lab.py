@@ -121,9 +121,10 @@ def _write(shown: list[Shown], qemu: Qemu | None, arguments: Arguments, console:
 
         _json(as_dict(shown, qemu), json_name, console)
     if json_name != "-":
-        from qcow2crypt.cli.output_lab import lab_lines
+        from qcow2crypt.cli.output_lab import lab_lines, painter
 
-        for line in lab_lines(shown):
+        paint = painter() if sys.stdout is not None and sys.stdout.isatty() else None
+        for line in lab_lines(shown, paint=paint):
             console.out(line)
 
 
@@ -137,6 +138,8 @@ def _search(arguments: Arguments, console: Console) -> int:
             raise UsageError(f"--{option} and --image exclude each other")
     image = str(arguments.last("image"))
     json_name = arguments.last("json")
+    if json_name is not None:
+        refuse_unwritable(json_name)
     if arguments.operands == ("watermark",):
         from qcow2crypt.cli.output_lab import marks_lines
 
@@ -151,7 +154,6 @@ def _search(arguments: Arguments, console: Console) -> int:
         answer = {"image": image, "encryption": encryption, "snapshots": snapshots}
         lines = stages_lines(printable(image), encryption, stages)
     if json_name is not None:
-        refuse_unwritable(json_name)
         _json(answer, json_name, console)
     if json_name != "-":
         for line in lines:

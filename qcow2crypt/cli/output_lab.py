@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from qcow2crypt.cli.output_bench import WIDTH_WITHOUT_TERMINAL
-from qcow2crypt.lab.base import QEMU, ByteMap, Claim, Demonstration
+from qcow2crypt.lab.base import QEMU, ByteMap, Claim, Demonstration, Picture, Pixels
 from qcow2crypt.lab.page import verdict
 from qcow2crypt.lab.search import Marks, Stages
 from qcow2crypt.lab.session import Shown
 from qcow2crypt.units import BLOCK_SIZE
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+Paint: TypeAlias = Callable[[Pixels], list[str]]
 
 _SIDES = {
     "flaw": "Figures of this run",
@@ -35,25 +41,32 @@ def list_lines(demonstrations: Sequence[Demonstration]) -> Iterator[str]:
         yield f"  {one.name:<11}{one.title}"
 
 
-def lab_lines(shown: Sequence[Shown], width: int | None = None) -> Iterator[str]:
-    """All of it, no wider than ``width``; None asks the terminal."""
+def lab_lines(
+    shown: Sequence[Shown], width: int | None = None, paint: Paint | None = None
+) -> Iterator[str]:
+    """All of it, no wider than ``width``; None asks the terminal.
+
+    ``paint`` makes lines of pictures; without it there are none.  Only lines to copy and bytes may
+    be wider.
+    """
     columns = width or shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 0)).columns
     for number, one in enumerate(shown):
         if number:
             yield from ("", "")
-        yield from _demonstration(one, columns)
+        yield from _demonstration(one, columns, paint)
 
 
-def _demonstration(shown: Shown, width: int) -> Iterator[str]:
+def _demonstration(shown: Shown, width: int, paint: Paint | None) -> Iterator[str]:
     demonstration, result = shown
     yield demonstration.title
     yield "=" * min(len(demonstration.title), width)
     yield from _paragraphs((demonstration.claim, *demonstration.story), width)
     for picture in result.pictures:
-        if isinstance(picture, ByteMap):
+        lines = _picture(picture, width, paint)
+        if lines:
             yield ""
             yield from _wrapped(f"{picture.title}: {picture.about}", width)
-            yield from _bytes(picture)
+            yield from lines
     size = max(len(claim.told) for claim in result.claims)
     for side, words in _SIDES.items():
         yield ""
@@ -93,6 +106,43 @@ def _claim(claim: Claim, size: int, width: int) -> Iterator[str]:
     by = "by QEMU; " if claim.by == QEMU else ""
     missed = "" if claim.holds else "DOES NOT HOLD: "
     yield from _wrapped(f"({by}{missed}{claim.expected})", width, gap, gap)
+
+
+def _picture(picture: Picture, width: int, paint: Paint | None) -> list[str]:
+    """Bytes always; what has colours where there are some, and room."""
+    if isinstance(picture, ByteMap):
+        return list(_bytes(picture))
+    return paint(picture) if paint is not None and picture.width <= width else []
+
+
+def painter() -> Paint | None:
+    """What draws pictures on this terminal; None where it has no colours."""
+    from rich.console import Console
+
+    console = Console()
+    if console.color_system is None or console.no_color or "utf" not in console.encoding.lower():
+        return None
+    return paint_on(console)
+
+
+def paint_on(console: RichConsole) -> Paint:
+    """What draws pictures as this console shows colours."""
+    from rich.text import Text
+
+    def paint(picture: Pixels) -> list[str]:
+        """A letter for two cells, one above the other: its upper half is the colour of the ink."""
+        colours = [f"rgb({red},{green},{blue})" for red, green, blue in picture.palette]
+        width, cells = picture.width, picture.cells
+        with console.capture() as drawn:
+            for at in range(0, len(cells), 2 * width):
+                below = cells[at + width : at + 2 * width] or cells[at : at + width]
+                line = Text(no_wrap=True, overflow="crop")
+                for upper, lower in zip(cells[at : at + width], below, strict=True):
+                    line.append("\u2580", f"{colours[upper]} on {colours[lower]}")
+                console.print(line)
+        return drawn.get().splitlines()
+
+    return paint
 
 
 def _bytes(picture: ByteMap) -> Iterator[str]:

@@ -234,8 +234,8 @@ DEMONSTRATION = Demonstration(
         ESSIV changes nothing here: the flaw is that of CBC. Under XTS a flipped bit garbles its
         own block of 16 bytes and no other, so a chosen change is not possible; but noise is read
         without an error, as before. Only authentication tells: a tag for each sector, as
-        dm-integrity with dm-crypt stores it, or a file system with its own keyed checksums. LUKS
-        in qcow2 has none.
+        dm-integrity with dm-crypt stores it, or a file system that authenticates what it
+        encrypts. LUKS in qcow2 has none.
         """
     ),
     sources=(SP800_38A, BROZ, PTACEK),

@@ -80,6 +80,7 @@ def run(desk: Desk) -> Result:
             f"what is read now, beside the text of sector {SOURCE}",
             seen,
             seen_marks,
+            {"!": "the byte that is another one"},
         ),
     )
     files = [
@@ -170,7 +171,7 @@ DEMONSTRATION = Demonstration(
     title="A move: one sector copied over another, and an old one put back",
     claim=(
         "Whoever can write to the file can copy any sector over any other: all of it but 16 "
-        "bytes is read as it was, and what is in those 16 bytes can be foretold."
+        "bytes is read as it was, and how those 16 change can be foretold."
     ),
     story=paragraphs(
         """

@@ -24,7 +24,7 @@ section.one { border-top: 1px solid var(--rule); margin-top: 2.5rem }
 section.one:first-of-type { border-top: 0; margin-top: 0 }
 .pictures { display: grid; gap: 1.4rem; align-items: end; margin: 1.2rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)) }
-.pixels { display: block; width: 100%; height: auto; image-rendering: pixelated;
+.pixels { display: block; width: 100%; max-width: 24rem; height: auto; image-rendering: pixelated;
   border: 1px solid var(--rule); box-sizing: border-box }
 figcaption { font-size: .85em }
 .bytes { grid-column: 1 / -1 }

@@ -31,11 +31,14 @@ class Qemu(NamedTuple):
 
     @classmethod
     def find(cls) -> Qemu | None:
-        """None where it is not installed."""
+        """None where it is not installed.  Raises LabError where it cannot be run."""
         img = shutil.which("qemu-img")
         if img is None:
             return None
-        found = _VERSION.search(told([img, "--version"]))
+        try:
+            found = _VERSION.search(told([img, "--version"]))
+        except BenchError as error:
+            raise LabError(f"{error}; --no-qemu leaves out what needs it") from error
         return cls(img, found[1] if found else "of an unknown version")
 
     def read(self, image: Path, passphrase: str = PASSPHRASE, snapshot: str | None = None) -> bytes:
@@ -109,7 +112,10 @@ class Qemu(NamedTuple):
                     continue
                 break
             return
-        raise LabError(f"QEMU could not do its part: {said.removeprefix(self.img).strip()}")
+        raise LabError(
+            f"QEMU could not do its part: {said.removeprefix(self.img).strip()}; "
+            "--no-qemu leaves it out"
+        )
 
 
 def _secret(passphrase: str) -> str:

@@ -135,9 +135,10 @@ def _by_qemu(desk: Desk, qemu: Qemu, ours: bytes) -> list[Claim]:
     raw = desk.raw("alice", disk("Alice"))
     qemu.make_aes(raw, target)
     raw.unlink()
-    pair = [
-        desk.luks(name, disk("Alice"), fresh=True) for name in ("alice-luks", "alice-luks-again")
-    ]
+    pair = (
+        desk.luks("alice-luks", disk("Alice")),
+        desk.luks("alice-luks-again", disk("Alice"), fresh=True),
+    )
     one, two = (sectors(ciphertext(image, 0, DISK_SECTORS)) for image in pair)
     with Stored(pair[0]) as stored:
         rounds = stored.luks().slots[0].iterations

@@ -20,6 +20,15 @@ class Shown(NamedTuple):
     demonstration: Demonstration
     result: Result
 
+    def _repr_html_(self) -> str:
+        """The report, for notebooks: in a frame of its own, so that its style stays in there."""
+        from html import escape
+
+        from qcow2crypt.lab.page import report
+
+        page = escape(report([self]))
+        return f'<iframe sandbox="" width="100%" height="720" srcdoc="{page}"></iframe>'
+
 
 def show(
     names: Sequence[str],
@@ -67,7 +76,7 @@ def _folder(keep: Path | None) -> tempfile.TemporaryDirectory[str] | _Kept:
         raise LabError(f"'{keep}' cannot hold the files: {error.strerror}") from error
     if not empty:
         raise LabError(f"'{keep}' is not empty: name a folder that is new or empty")
-    return _Kept(keep)
+    return _Kept(keep.resolve())
 
 
 def as_dict(shown: Sequence[Shown], qemu: Qemu | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.snapshots import read_snapshots
 from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.image.qcow2.tables import read_l1
-from qcow2crypt.units import SECTOR_SIZE
+from qcow2crypt.units import SECTOR_SIZE, align_up
 
 Name: TypeAlias = "str | os.PathLike[str]"
 _PIECE_SECTORS = 1 << 11
@@ -99,8 +99,10 @@ class Stored:
         """What is stored in the file, encrypted, in the order of the disk.
 
         Zero clusters and what was never written have no data; compressed clusters are not
-        encrypted.  Raises MappingError.
+        encrypted.  Raises MappingError, and LabError where the tables name more data than the file
+        has: a hostile image could keep us busy for years.
         """
+        room = align_up(self.file.size, self._header.cluster_size)
         end = self.size
         if snapshot is None:
             where = ClusterMap(self.file, self._header)
@@ -110,6 +112,12 @@ class Stored:
             end = snapshot.disk_size // SECTOR_SIZE * SECTOR_SIZE
         for extent in extents_of(where, 0, end):
             if extent.kind is ExtentKind.DATA and extent.host_offset is not None:
+                room -= extent.length
+                if room < 0:
+                    raise LabError(
+                        f"the tables of '{self.file.name}' name more data than is in the file: it "
+                        "is cut short or damaged; 'qcow2crypt check' tells more"
+                    )
                 yield StoredRun(extent.guest_offset, extent.host_offset, extent.length)
 
     def sectors(self, snapshot: Snapshot | None = None) -> Iterator[tuple[int, int, bytes]]:

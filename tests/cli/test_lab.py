@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
 import pytest
 from cli.commandline import Run
 from cli.schemas import schema
+from rich.console import Console
 
 import qcow2crypt
-from qcow2crypt.cli.output_lab import lab_lines
+from qcow2crypt.cli.output_lab import lab_lines, paint_on, painter
 from qcow2crypt.lab import DEMONSTRATIONS, session
+from qcow2crypt.lab.base import Pixels
 from qcow2crypt.lab.modes import PASSPHRASE
 from qcow2crypt.lab.qemu import Qemu
 
@@ -122,6 +125,39 @@ def test_a_given_image_as_json(run: Run, name: str, tmp_path: Path) -> None:
     found = json.loads(run("lab", name, "--image", image, "--json", "-").out)
     jsonschema.validate(found, schema("lab-image"))
     assert found["image"] == str(image)
+
+
+def test_a_picture_on_a_terminal() -> None:
+    """Two cells in a letter: ink above, paper below; three rows leave half a letter."""
+    console = Console(force_terminal=True, color_system="truecolor", width=80)
+    picture = Pixels("t", "a", 2, bytes([0, 1, 1, 1, 0, 0]), ((1, 2, 3), (4, 5, 6)))
+    first, second = paint_on(console)(picture)
+    seen = re.findall(r"38;2;(\d+;\d+;\d+);48;2;(\d+;\d+;\d+)m(.)", first)
+    assert seen == [("1;2;3", "4;5;6", "\u2580"), ("4;5;6", "4;5;6", "\u2580")]
+    assert re.findall(r"38;2;(\d+;\d+;\d+);48;2;(\d+;\d+;\d+)m", second) == [("1;2;3",) * 2] * 2
+
+
+def test_pictures_are_drawn_where_there_is_room(tmp_path: Path) -> None:
+    (shown,) = session.show(["picture"], keep=tmp_path)
+    drawn: list[str] = []
+
+    def paint(picture: Pixels) -> list[str]:
+        drawn.append(picture.title)
+        return [f"<{picture.title}>"]
+
+    lines = list(lab_lines([shown], 100, paint))
+    assert drawn == [picture.title for picture in shown.result.pictures]
+    assert [line for line in lines if line.startswith("<")] == [f"<{title}>" for title in drawn]
+    assert not [line for line in lab_lines([shown], 95, paint) if line.startswith("<")]
+
+
+def test_no_picture_without_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert painter() is not None
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert painter() is None
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

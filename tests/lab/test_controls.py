@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from qcow2crypt.crypt.legacy_aes import key_from_passphrase
 from qcow2crypt.errors import SecretError
 from qcow2crypt.lab import DEMONSTRATIONS, bitflip, desk, modes, picture, truncated, wrong
 from qcow2crypt.lab.desk import Desk
+from qcow2crypt.lab.search import search_stages
+from qcow2crypt.lab.session import Shown
+from qcow2crypt.lab.stored import Stored
 
 pytestmark = pytest.mark.slow  # the same on every Python
 
@@ -108,6 +112,27 @@ def test_a_picture_does_not_show_where_sectors_have_their_own_ivs(
     monkeypatch.setattr(modes, "ecb", lambda data: modes.legacy(data, 0))
     monkeypatch.setattr(modes, "constant_iv", lambda data: modes.legacy(data, 0))
     assert failing("picture", tmp_path) == {"ecb", "constant"}
+
+
+def test_a_history_does_not_show_where_ivs_count_host_sectors(
+    shown: dict[str, Shown], folder: Path, tmp_path: Path
+) -> None:
+    """The image of the demonstration, with every sector encrypted anew by its place in the file."""
+    image = tmp_path / "snapshot.qcow2"
+    shutil.copyfile(folder / "snapshot.qcow2", image)
+    cipher = SectorCipher.from_passphrase(modes.PASSPHRASE)
+    with Stored(image) as stored:
+        (snapshot,) = stored.snapshots()
+        places = {host: (number, data) for number, host, data in stored.sectors(snapshot)}
+        places |= {host: (number, data) for number, host, data in stored.sectors()}
+    with image.open("r+b") as file:
+        for host, (number, data) in places.items():
+            file.seek(host)
+            file.write(cipher.encrypt(cipher.decrypt(data, number), host // 512))
+    (before,) = search_stages(folder / "snapshot.qcow2")[1]
+    (after,) = search_stages(image)[1]
+    assert (before.rewritten, before.equal) == (896, 568)
+    assert (after.rewritten, after.equal) == (896, 0)
 
 
 def test_the_rule_of_the_picture_is_told_from_plaintext_alone() -> None:

@@ -116,6 +116,13 @@ def test_what_others_put_in_stays_text(shown: dict[str, Shown]) -> None:
     assert bad in "".join(parsed(found).itertext())
 
 
+def test_in_a_notebook_it_is_the_same_page_in_a_frame(shown: dict[str, Shown]) -> None:
+    frame = parsed(shown["move"]._repr_html_())
+    assert frame.tag == "iframe"
+    assert frame.attrib["sandbox"] == ""
+    assert frame.attrib["srcdoc"].split() == report([shown["move"]]).split()
+
+
 def test_a_claim_that_fails_is_seen(shown: dict[str, Shown]) -> None:
     demonstration, result = shown["move"]
     broken = replace(result, claims=(replace(result.claims[0], measured=2), *result.claims[1:]))

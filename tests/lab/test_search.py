@@ -143,6 +143,26 @@ def test_what_is_no_encrypted_qcow2_image_is_refused_by_name(tmp_path: Path) -> 
         search_marks(external)
 
 
+def test_an_image_that_claims_more_than_it_holds(tmp_path: Path) -> None:
+    """One L2 table in all entries of L1: petabytes of data in a small file."""
+    path = tmp_path / "image"
+    qcow2crypt.create(path, 1 << 50, secret=SECRET, options=Qcow2Options(
+        encryption="aes", cluster_size=2 << 20,
+    ))  # fmt: skip
+    with qcow2crypt.open(path, mode="r+", secret=SECRET) as disk:
+        disk.pwrite(b"data", 0)
+    image = bytearray(path.read_bytes())
+    l1_size = int.from_bytes(image[36:40], "big")
+    l1_offset = int.from_bytes(image[40:48], "big")
+    l2_offset = int.from_bytes(image[l1_offset : l1_offset + 8], "big") & 0x00FFFFFFFFFFFE00
+    image[l1_offset : l1_offset + 8 * l1_size] = image[l1_offset : l1_offset + 8] * l1_size
+    entries = (2 << 20) // 8
+    image[l2_offset : l2_offset + (2 << 20)] = image[l2_offset : l2_offset + 8] * entries
+    path.write_bytes(image)
+    with pytest.raises(LabError, match="name more data than is in the file"):
+        search_marks(path)
+
+
 def test_a_sector_that_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "image"
     qcow2crypt.create(path, SIZE, secret=SECRET, options=Qcow2Options(encryption="aes"))
