@@ -29,6 +29,7 @@ test: ## run all tests (ARGS="-k engine" for some of them)
 	@tools/setup-venv.sh test
 	@tools/setup-qemu.sh
 	@tools/setup-native-tools.sh
+	@tools/setup-browser.sh
 	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 $(ARGS)
 
 .PHONY: lint

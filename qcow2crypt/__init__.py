@@ -20,6 +20,8 @@ from qcow2crypt._version import __version__
 if TYPE_CHECKING:
     from qcow2crypt import engines, errors
     from qcow2crypt.crypt.cipher import SectorCipher
+    from qcow2crypt.explaining.facts import Explanation
+    from qcow2crypt.explaining.following import explain
     from qcow2crypt.image import open_image as open  # noqa: A004 - qcow2crypt.open is the name
     from qcow2crypt.image.base import Extent, ExtentKind, Image
     from qcow2crypt.image.describe import describe as info
@@ -42,6 +44,7 @@ __all__ = [
     "CheckResult",
     "Comparison",
     "ConvertResult",
+    "Explanation",
     "Extent",
     "ExtentKind",
     "Image",
@@ -60,6 +63,7 @@ __all__ = [
     "create",
     "engines",
     "errors",
+    "explain",
     "info",
     "info_chain",
     "measure",
@@ -73,6 +77,7 @@ _PLACES = {
     "CheckResult": ("tasks.checking", "CheckResult"),
     "Comparison": ("tasks.comparison", "Comparison"),
     "ConvertResult": ("tasks.conversion", "ConvertResult"),
+    "Explanation": ("explaining.facts", "Explanation"),
     "Extent": ("image.base", "Extent"),
     "ExtentKind": ("image.base", "ExtentKind"),
     "Image": ("image.base", "Image"),
@@ -90,6 +95,7 @@ _PLACES = {
     "create": ("tasks.creation", "create"),
     "engines": ("engines", None),
     "errors": ("errors", None),
+    "explain": ("explaining.following", "explain"),
     "info": ("image.describe", "describe"),
     "info_chain": ("image.describechain", "describe_chain"),
     "measure": ("tasks.measuring", "measure"),

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from qcow2crypt import SectorCipher, engines
+from qcow2crypt.explaining import page
 
 SECTORS = 67  # past the widest group of sectors, and odd
 KEY_SIZES = (16, 24, 32)
@@ -46,11 +47,20 @@ def problems(kind: str) -> list[str]:
     return found
 
 
+def page_problems() -> list[str]:
+    """Are the files there that are no Python: those which the page of explain --html is made of."""
+    try:
+        page.assemble({})
+    except OSError as error:
+        return [f"the page of explain --html lacks a part: {error}"]
+    return []
+
+
 def main(kind: str) -> int:
     """Check; give the exit status."""
     if kind not in {"native", "pure"}:
         sys.exit(f"the kind is native or pure, not '{kind}'")
-    found = problems(kind)
+    found = [*problems(kind), *page_problems()]
     for problem in found:
         print(f"  {problem}")
     return bool(found)

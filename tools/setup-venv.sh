@@ -89,7 +89,7 @@ fi
 key=$(install_key)
 case $purpose in
     run) target=. covers="run test dev bench" ;;
-    test) target=".[test]" covers="test dev" ;;
+    test) target=".[test,browser]" covers="test dev" ;;
     dev) target=".[dev]" covers="dev" ;;
     bench) target=".[bench]" covers="bench" ;;
     *) fail "the purpose is run, test, dev or bench, not '$purpose'" ;;

@@ -44,6 +44,7 @@ COMMANDS = {
     "rebase": ("qcow2crypt.cli.cmd_rebase", "put another backing file under an overlay"),
     "amend": ("qcow2crypt.cli.cmd_amend", "change version, refcounts or size of an image"),
     "bitmap": ("qcow2crypt.cli.cmd_bitmap", "list the dirty bitmaps of an image"),
+    "explain": ("qcow2crypt.cli.cmd_explain", "follow one byte: tables, place, IV, CBC, plaintext"),
     "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
     "doctor": ("qcow2crypt.cli.cmd_doctor", "does your QEMU use the AES instructions; with proof"),
     "bench": ("qcow2crypt.cli.cmd_bench", "how fast is it here; does the cluster size matter"),

@@ -72,7 +72,7 @@ class Keyring:
         if depth not in self._asked:
             below = depth > 0 or self._only_names
             named = printable(layer.names[0]) if self._only_names else str(depth)
-            self._asked[depth] = self._find(layer) or PromptedPassphrase(
+            self._asked[depth] = self.given(layer) or PromptedPassphrase(
                 printable(layer.file.name) if below else self._name.shown,
                 f"--{self._layer_key if below else self._prefix}",
                 new=False,
@@ -82,7 +82,11 @@ class Keyring:
             )
         return self._asked[depth]
 
-    def _find(self, layer: Layer) -> GivenPassphrase | None:
+    def given(self, layer: Layer) -> GivenPassphrase | None:
+        """The passphrase that the command line gives for a layer; None: it gives none.
+
+        Raises CommandError when it gives two.
+        """
         names: tuple[str, ...] = layer.names
         if not self._only_names:
             names = (str(layer.depth), *layer.names) if layer.depth else ("0",)

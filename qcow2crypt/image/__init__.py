@@ -135,6 +135,12 @@ def _check_readable(layer: Layer) -> None:
             "; ".join(reasons),
             f"in '{layer.file.name}'; 'qcow2crypt info' describes the image",
         )
+    check_encrypt_format(layer)
+
+
+def check_encrypt_format(layer: Layer) -> None:
+    """Compare the encryption that a person named with that of the header.  Raises ArgumentError."""
+    structure = layer.structure
     wanted = layer.options.encrypt_format
     found = None
     if structure is not None:

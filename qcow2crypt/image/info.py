@@ -14,7 +14,10 @@ _SECOND = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One internal snapshot.  Times as the table has them; sizes in bytes."""
+    """One internal snapshot.  Times as the table has them; sizes in bytes.
+
+    ``end`` is the host offset behind its entry in the snapshot table, 0 if it was not read there.
+    """
 
     l1_table_offset: int
     l1_size: int
@@ -26,6 +29,7 @@ class Snapshot:
     vm_state_size: int
     disk_size: int
     icount: int | None
+    end: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,17 @@ LAYERS = (
         ("tasks.amending", "tasks.checking", "tasks.readahead", "tasks.rebasing"),
         ("words", "layouts", "files", "tables", "images", "tasks"),
     ),
+    # What lies where in a file, and how one byte comes to be.  It watches the textbook at work.
+    Layer(
+        "explaining",
+        ("explaining.*",),
+        (*("words", "reference", "crypt", "helpers", "files", "layouts", "tables", "images"),),
+    ),
     # What `import qcow2crypt` offers.
     Layer(
         "front door",
         ("__init__",),
-        ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks"),
+        ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks", "explaining"),
     ),
     # What other programs do with AES.  It needs a word for a block, and the tables of the textbook.
     Layer("probe", ("probe.*",), ("words", "reference")),
@@ -121,7 +127,7 @@ LAYERS = (
         ("cli.*", "__main__", "demo"),
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
-            *("images", "tasks", "table tasks", "examinations", "measuring"),
+            *("images", "tasks", "table tasks", "explaining", "examinations", "measuring"),
         ),
     ),
 )

@@ -9,7 +9,11 @@ from source_tree import ROOT, source_files
 
 LIMIT = 400
 ROOMS = {"qcow2crypt", "csrc", "tests", "tools", "benchmarks"}
-FILES = [path for path in source_files(".py", ".pyi", ".c", ".h") if path.parts[0] in ROOMS]
+FILES = [
+    path
+    for path in source_files(".py", ".pyi", ".c", ".h", ".js", ".css")
+    if path.parts[0] in ROOMS
+]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import qcow2crypt
 from qcow2crypt.errors import Qcow2CryptError
+from qcow2crypt.explaining.filemap import file_map
+from qcow2crypt.image.chain import open_files
 
 PIECE = 1 << 20
 PIECES = 40
@@ -28,8 +30,9 @@ def main() -> None:
     limit += memory << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    for name in sys.argv[3:]:
-        work_on(Path(name))
+    explaining = sys.argv[3] == "--explain"
+    for name in sys.argv[4 if explaining else 3 :]:
+        (explain if explaining else work_on)(Path(name))
         sys.stdout.write(f"done {name}\n")
         sys.stdout.flush()
 
@@ -50,6 +53,24 @@ def work_on(path: Path) -> None:
     assert (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
     with contextlib.suppress(Qcow2CryptError), qcow2crypt.open(path, mode="r+") as image:
         image.pwrite(b"x" * min(4096, image.size), 0)
+
+
+def explain(path: Path) -> None:
+    """Follow bytes of the guest and of the file, and map the file."""
+    size = path.stat().st_size
+    for question in (
+        {"offset": 700},
+        {"sector": 5},
+        {"host_offset": 0},
+        {"host_offset": size // 2},
+    ):
+        with contextlib.suppress(Qcow2CryptError):
+            qcow2crypt.explain(path, external="none", **question).to_dict()  # type: ignore[arg-type]
+    with contextlib.suppress(Qcow2CryptError):
+        files = open_files(path, external="none")
+        found = file_map(files.layers[0].file, files.layers[0].structure)
+        assert sum(region.length for region in found.regions) == size
+        files.close()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from qcow2crypt.errors import (
     ArgumentError,
     ExternalReferenceError,
-    SnapshotNotFoundError,
     UnsupportedFeatureError,
 )
 from qcow2crypt.image.base import Image
@@ -140,17 +139,10 @@ class Qcow2Image(ClusterImage):
 
     def snapshot(self, id_or_name: str) -> Image:
         """See ``Image.snapshot``."""
+        from qcow2crypt.image.qcow2.snapshots import find_snapshot
         from qcow2crypt.image.qcow2.snapshotview import Qcow2Snapshot
 
-        found = self.snapshots()
-        for wanted in ("id", "name"):  # as qemu-img: any id before any name
-            for one in found:
-                if getattr(one, wanted) == id_or_name:
-                    return Qcow2Snapshot(self, one)
-        names = ", ".join(f"{one.id} '{one.name}'" for one in found) or "none"
-        raise SnapshotNotFoundError(
-            f"'{self.name}' has no internal snapshot '{id_or_name}'; it has: {names}"
-        )
+        return Qcow2Snapshot(self, find_snapshot(self.snapshots(), id_or_name, self.name))
 
 
 def _check_options(raw_zeros: str, wrong_iv: str | None) -> None:

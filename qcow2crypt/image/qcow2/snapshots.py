@@ -7,9 +7,9 @@ inside the file, so a header that claims many of them costs nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from qcow2crypt.errors import HeaderError
+from qcow2crypt.errors import HeaderError, SnapshotNotFoundError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import Snapshot
 from qcow2crypt.image.qcow2.header import Header
@@ -41,6 +41,7 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
         tail = read_within(file, offset + _SNAPSHOT.size, length, limit, what)
         extras = [int.from_bytes(tail[at : at + 8], "big") for at in range(0, extra - 7, 8)]
         names = tail[extra:]
+        offset = align_up(offset + _SNAPSHOT.size + length, 8)
         yield Snapshot(
             l1_table_offset=l1_offset,
             l1_size=l1_size,
@@ -52,8 +53,23 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
             vm_state_size=extras[0] if extras else vm_size,
             disk_size=extras[1] if len(extras) > 1 else header.size,
             icount=extras[2] if len(extras) > 2 and extras[2] != _NO_ICOUNT else None,
+            end=offset,
         )
-        offset = align_up(offset + _SNAPSHOT.size + length, 8)
+
+
+def find_snapshot(found: Sequence[Snapshot], id_or_name: str, image: str) -> Snapshot:
+    """One of the snapshots of ``image``: as with qemu-img, any id before any name.
+
+    Raises SnapshotNotFoundError, which tells those that there are.
+    """
+    for wanted in ("id", "name"):
+        for one in found:
+            if getattr(one, wanted) == id_or_name:
+                return one
+    names = ", ".join(f"{one.id} '{one.name}'" for one in found) or "none"
+    raise SnapshotNotFoundError(
+        f"'{image}' has no internal snapshot '{id_or_name}'; it has: {names}"
+    )
 
 
 def read_within(file: HostFile, offset: int, length: int, limit: int, what: str) -> bytes:

@@ -37,7 +37,7 @@ class Qcow2Snapshot(Image):
 
     def __init__(self, image: Qcow2Image, snapshot: Snapshot) -> None:
         header = image.structure.header
-        _check_l1(header, snapshot)
+        check_l1(header, snapshot)
         super().__init__(align_down(snapshot.disk_size, SECTOR_SIZE))
         self.name = image.name
         self.backing = image.backing
@@ -91,7 +91,8 @@ class Qcow2Snapshot(Image):
             raise ArgumentError("the image that this snapshot is in is closed")
 
 
-def _check_l1(header: Header, snapshot: Snapshot) -> None:
+def check_l1(header: Header, snapshot: Snapshot) -> None:
+    """What QEMU refuses of the L1 table of a snapshot.  Raises HeaderError."""
     limit = L1_BYTES_MAX // ENTRY_SIZE
     what = f"snapshot {snapshot.id} '{snapshot.name}'"
     if snapshot.l1_size > limit:
