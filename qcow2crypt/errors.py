@@ -187,3 +187,7 @@ class PtraceRefusedError(ProbeError):
 
 class BenchError(Qcow2CryptError):
     """Something cannot be measured here: no room, or another program failed or gave wrong data."""
+
+
+class LabError(Qcow2CryptError):
+    """Something cannot be shown: another program failed, or a file is not what it must be."""

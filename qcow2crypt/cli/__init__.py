@@ -47,6 +47,7 @@ COMMANDS = {
     "explain": ("qcow2crypt.cli.cmd_explain", "follow one byte: tables, place, IV, CBC, plaintext"),
     "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
     "doctor": ("qcow2crypt.cli.cmd_doctor", "does your QEMU use the AES instructions; with proof"),
+    "lab": ("qcow2crypt.cli.cmd_lab", "the flaws of the encryption, each shown on an image"),
     "bench": ("qcow2crypt.cli.cmd_bench", "how fast is it here; does the cluster size matter"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""

@@ -52,14 +52,14 @@ def run(arguments: Arguments, console: Console) -> int:
     json_name, html_name = arguments.last("json"), arguments.last("html")
     for name in (json_name, html_name):
         if name is not None:
-            _refuse_unwritable(name)
+            refuse_unwritable(name)
     document = _measured(arguments, console)
     if json_name is not None:
         _write_json(json_name, document, console)
     if html_name is not None:
         from qcow2crypt.bench.report import report
 
-        _write(html_name, report(document))
+        write_text(html_name, report(document))
     if json_name != "-":
         _show(document, console)
     return 0
@@ -114,17 +114,18 @@ def _write_json(name: str, document: dict[str, Any], console: Console) -> None:
     if name == "-":
         console.out(text)
     else:
-        _write(name, text + "\n")
+        write_text(name, text + "\n")
 
 
-def _write(name: str, text: str) -> None:
+def write_text(name: str, text: str) -> None:
+    """Write a result into a file.  Raises CommandError."""
     try:
         Path(name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"'{name}' cannot be written: {error.strerror}") from error
 
 
-def _refuse_unwritable(name: str) -> None:
+def refuse_unwritable(name: str) -> None:
     """Say at once, and not after minutes, that there is no place for a result."""
     path = Path(name)
     if name != "-" and (path.is_dir() or not path.parent.is_dir()):

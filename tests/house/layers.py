@@ -31,7 +31,7 @@ LAYERS = (
     Layer("engines", ("engines.*",), ("words", "reference")),
     Layer("crypt", ("crypt.*",), ("words", "reference", "engines")),
     # Each answers one small question, and knows no format and no cipher.
-    Layer("helpers", ("secret", "zeros"), ("words",)),
+    Layer("helpers", ("secret", "zeros", "htmlpage"), ("words",)),
     Layer(
         "files",
         (
@@ -119,7 +119,16 @@ LAYERS = (
     Layer(
         "measuring",
         ("bench.*",),
-        ("front door", "words", "engines", "crypt"),
+        ("front door", "words", "engines", "crypt", "helpers"),
+    ),
+    # Makes images and attacks them: as an attacker, it finds ciphertext by way of the tables.
+    Layer(
+        "lab",
+        ("lab.*",),
+        (
+            *("front door", "words", "engines", "crypt", "helpers", "files", "layouts", "tables"),
+            "measuring",
+        ),
     ),
     # Programs for people.  Nobody imports them.
     Layer(
@@ -128,6 +137,7 @@ LAYERS = (
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
             *("images", "tasks", "table tasks", "explaining", "examinations", "measuring"),
+            "lab",
         ),
     ),
 )
