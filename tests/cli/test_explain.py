@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -141,7 +140,7 @@ def test_hostile_names_are_shown_as_escapes(tmp_path: Path, run: Run) -> None:
 def test_colours_on_a_terminal_say_the_same(encrypted: Path, key: Path, run: Run) -> None:
     """A real terminal, in a process of its own: without the escapes it is what a pipe gets."""
     words = ["explain", "--offset", "20003", "--secret-file", str(key), str(encrypted)]
-    main, terminal = pty.openpty()
+    main, terminal = os.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "qcow2crypt", *words],
         stdout=terminal,
