@@ -181,7 +181,9 @@ class ClusterMap:
     def _end_of_growing(self, table: array[int], index: int, last: int, step: int) -> int:
         """The first entry after ``index`` that is not the one before plus one cluster."""
         size = self._cluster_size
-        if step == 1 and last - index > _LOOK_AT_ALL and sys.byteorder == "little":
+        grown = table[index * step] + (last - index - 1) * size
+        alike = step == 1 and table[last - 1] == grown
+        if alike and last - index > _LOOK_AT_ALL and sys.byteorder == "little":
             # Most tables grow all the way, with the same flags: that takes one comparison.
             ones, steps = _growing(last - index, size)
             found = int.from_bytes(memoryview(table)[index:last].cast("B"), "little")
