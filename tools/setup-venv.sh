@@ -3,7 +3,7 @@
 #
 #   tools/setup-venv.sh run     the package and what it needs to run
 #   tools/setup-venv.sh test    and what the tests need
-#   tools/setup-venv.sh dev     and ruff, mypy, build
+#   tools/setup-venv.sh dev     and ruff, mypy, build, and what `docs` has
 #   tools/setup-venv.sh docs    what `run` needs, and Sphinx and Jupyter for the documents
 #   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
 #
@@ -92,7 +92,7 @@ case $purpose in
     run) target=. covers="run test dev docs bench" ;;
     test) target=".[test,browser]" covers="test dev" ;;
     dev) target=".[dev]" covers="dev" ;;
-    docs) target=".[docs]" covers="docs" ;;
+    docs) target=".[docs]" covers="docs dev" ;;
     bench) target=".[bench]" covers="bench" ;;
     *) fail "the purpose is run, test, dev, docs or bench, not '$purpose'" ;;
 esac
