@@ -187,3 +187,7 @@ class PtraceRefusedError(ProbeError):
 
 class BenchError(Qcow2CryptError):
     """Something cannot be measured here: no room, or another program failed or gave wrong data."""
+
+
+class DifftestError(Qcow2CryptError):
+    """Two programs cannot be compared: one is missing, or will not do what the case asks for."""

@@ -115,6 +115,16 @@ LAYERS = (
         ("bench.*",),
         ("front door", "words", "engines", "crypt"),
     ),
+    # Cases for tests, ours or another's: what is made, and who makes it.
+    Layer(
+        "cases",
+        (
+            "testing",
+            *("testing.case", "testing.rules", "testing.script", "testing.generate"),
+            *("testing.tools", "testing.ours"),
+        ),
+        ("front door", "words", "images"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
