@@ -45,7 +45,7 @@ class Fill:
         if self.kind == "pattern":
             return bytes([self.value]) * length
         if self.kind == "random":
-            return random.Random(self.value).randbytes(length)  # noqa: S311 - must be repeatable
+            return random.Random(self.value).randbytes(length)
         numbers = range(self.value, self.value + -(-length // BLOCK_SIZE))
         return b"".join(b"%015d\n" % number for number in numbers)[:length]
 

@@ -185,7 +185,7 @@ def _by_qemu_img(case: Case, index: int, operation: Operation) -> Call:
     if isinstance(operation, Resize):
         words = ("resize", "-q", *secret_words(case, index), "--shrink", *opts)
         return Call("qemu-img", (*words, str(operation.size)))
-    assert isinstance(operation, Snapshot)  # noqa: S101 - the others are for qemu-io
+    assert isinstance(operation, Snapshot)
     flag = {"create": "-c", "apply": "-a", "delete": "-d"}[operation.action]
     words = ("snapshot", *secret_words(case, index), flag, operation.name, *opts)
     return Call("qemu-img", words)
@@ -193,7 +193,7 @@ def _by_qemu_img(case: Case, index: int, operation: Operation) -> Call:
 
 def _io_command(operation: Operation, source: str) -> str:
     """One command of qemu-io; ``source`` is the file that a write takes, if it takes one."""
-    assert isinstance(operation, (Write, WriteZeroes, Discard))  # noqa: S101 - see above
+    assert isinstance(operation, (Write, WriteZeroes, Discard))
     where = f"{operation.offset} {operation.length}"
     if isinstance(operation, Discard):
         return f"discard {where}"

@@ -45,7 +45,7 @@ class Done:
 def run(words: Sequence[str], folder: Path, longest: float = LONGEST) -> Done:
     """Run a program in a folder, with its own process group.  Raises DifftestError."""
     try:
-        process = subprocess.Popen(  # noqa: S603 - the programs that the user named
+        process = subprocess.Popen(
             words,
             cwd=folder,
             env={**os.environ, "LC_ALL": "C.UTF-8"},

@@ -125,6 +125,12 @@ LAYERS = (
         ),
         ("front door", "words", "images"),
     ),
+    # Tests any implementation, ours too, from outside.
+    Layer(
+        "testing",
+        ("testing.*",),
+        ("front door", "words", "reference", "engines", "crypt", "cases"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
@@ -144,6 +150,8 @@ LIBRARIES = {
     "zlib_ng": ("image.qcow2.decompressors",),
     "zstandard": ("image.qcow2.decompressors",),
     "rich": ("cli.*",),
+    "hypothesis": ("testing.strategies", "testing.images", "testing.machine"),
+    "pytest": ("testing.fixtures",),
 }
 
 

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 
 from qcow2crypt.errors import ArgumentError, DifftestError, UnsupportedFeatureError
 from qcow2crypt.testing.case import (
@@ -26,6 +25,7 @@ from qcow2crypt.testing.ours import read_case, write_case
 from qcow2crypt.testing.rules import tidy
 from qcow2crypt.testing.script import MakeFile, calls, shell_text, steps
 from qcow2crypt.testing.tools import QemuTools
+from qcow2crypt.testing.witness import QemuImg
 
 CLUSTER = 65536
 

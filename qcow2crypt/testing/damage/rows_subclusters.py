@@ -7,10 +7,9 @@ Cluster 2 is not stored, cluster 3 is zero.
 
 from __future__ import annotations
 
-from damage.table import C64K, Damage, reads, unreadable
-from damage.tiny import COMPRESSED, COPIED, Tiny, entry, put, put_fields, tiny
-
 from qcow2crypt.errors import CompressedDataError, MappingError
+from qcow2crypt.testing.damage.table import C64K, Damage, reads, unreadable
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED, Tiny, entry, put, put_fields, tiny
 
 _C16K = tiny(cluster_bits=14)
 SIZE, SUB = 1 << 14, 1 << 9

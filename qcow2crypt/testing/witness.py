@@ -57,6 +57,7 @@ class Disk:
 
     @property
     def encrypted(self) -> bool:
+        """Does it need a passphrase?"""
         return self.passphrase is not None or self.secret_file is not None
 
     def secret(self, name: str) -> list[str]:
@@ -154,7 +155,7 @@ class QemuImg:
     def _opts(self, disk: Disk) -> list[str]:
         return ["--image-opts", disk.options("old")]
 
-    def _json(self, command: str, *args: str | Path, ok: Sequence[int] = (0,)) -> Any:
+    def _json(self, command: str, *args: str | Path, ok: Sequence[int] = (0,)) -> Any:  # noqa: ANN401
         done = self.run(command, "--output=json", *args, check=False)
         if done.returncode not in ok:
             raise QemuError(done, self.version)

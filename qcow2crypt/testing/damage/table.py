@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from damage.tiny import Tiny, tiny
-
 from qcow2crypt.errors import MappingError, Qcow2CryptError
+from qcow2crypt.testing.damage.tiny import Tiny, tiny
 
 Qemu = Literal["agrees", "reads", "refuses"]
+
+SECRET = "open sesame"
+"""Where a damage makes an image encrypted, it is opened with this passphrase."""
 
 V3 = tiny()
 V2 = tiny(version=2)
@@ -42,6 +44,11 @@ class Damage:
     qemu: Qemu = "agrees"
     why: str = ""
     format: Literal["qcow2", "qcow"] = field(default="qcow2", kw_only=True)
+
+    @property
+    def title(self) -> str:
+        """A name that no other row has."""
+        return self.name if self.format == "qcow2" else f"{self.format}: {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from damage.table import C64K, V2, V3, Damage, reads, refused
-from damage.tiny import FIELDS, extension, put, put_fields
-
 from qcow2crypt.errors import (
     ExternalReferenceError,
     HeaderError,
     UnsupportedFeatureError,
 )
+from qcow2crypt.testing.damage.table import C64K, V2, V3, Damage, reads, refused
+from qcow2crypt.testing.damage.tiny import FIELDS, extension, put, put_fields
 
 FEATURE_TABLE = 0x6803F857
 BEYOND = "an L1 table behind the end of the file is all zero, wherever it lies; to QEMU no longer"

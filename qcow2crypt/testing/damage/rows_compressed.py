@@ -8,10 +8,9 @@ from __future__ import annotations
 import random
 import zlib
 
-from damage.table import C4K, C64K, V2, V3, Damage, Qemu, reads, unreadable
-from damage.tiny import COMPRESSED, COPIED, Tiny, entry, put, put_fields, tiny
-
 from qcow2crypt.errors import CompressedDataError
+from qcow2crypt.testing.damage.table import C4K, C64K, V2, V3, Damage, Qemu, reads, unreadable
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED, Tiny, entry, put, put_fields, tiny
 
 C16K = tiny(cluster_bits=14)
 PLAIN = b"abcdefgh" * 64

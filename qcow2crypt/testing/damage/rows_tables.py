@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from damage.table import C4K, V2, V3, Damage, reads, refused, unreadable
-from damage.tiny import COPIED, ZERO, Tiny, entry, put, tiny
-
 from qcow2crypt.errors import HeaderError, MappingError
+from qcow2crypt.testing.damage.table import C4K, V2, V3, Damage, reads, refused, unreadable
+from qcow2crypt.testing.damage.tiny import COPIED, ZERO, Tiny, entry, put, tiny
 
 RESERVED_L1 = (2**64 - 1) ^ 0x00FF_FFFF_FFFF_FE00
 RESERVED_L2 = 0x3F << 56 | 0x1FE

@@ -11,7 +11,15 @@ import struct
 import zlib
 from pathlib import Path
 
-from damage.tiny import COMPRESSED, COPIED, FIELDS, extension, put, put_fields, tiny
+from qcow2crypt.testing.damage.tiny import (
+    COMPRESSED,
+    COPIED,
+    FIELDS,
+    extension,
+    put,
+    put_fields,
+    tiny,
+)
 
 BITS = 9
 CLUSTER = 1 << BITS

@@ -11,10 +11,9 @@ import struct
 import zlib
 from dataclasses import replace
 
-from damage.table import Damage, MapDamage, reads, refused, unreadable
-from damage.tiny import Tiny, put
-
 from qcow2crypt.errors import CompressedDataError, HeaderError, MappingError
+from qcow2crypt.testing.damage.table import Damage, MapDamage, reads, refused, unreadable
+from qcow2crypt.testing.damage.tiny import Tiny, put
 
 SIZE = 512
 L1, L2, FIRST, SECOND, PACKED = 64, 512, 1024, 1536, 2048

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import struct
 
-from damage.table import V2, V3, Damage, reads, refused
-from damage.tiny import Tiny, extension, put, put_fields
-
 from qcow2crypt.errors import (
     ExternalReferenceError,
     HeaderError,
     Qcow2CryptError,
     UnsupportedFeatureError,
 )
+from qcow2crypt.testing.damage.table import V2, V3, Damage, reads, refused
+from qcow2crypt.testing.damage.tiny import Tiny, extension, put, put_fields
 
 UNKNOWN = 0x12345678
 BACKING_FORMAT = 0xE2792ACA
