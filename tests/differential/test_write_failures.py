@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from oracles.qemu_img import Disk, QemuImg
 from support.differential import EXHAUSTIVE
-from support.recording import Event, RecordingFile
+from qcow2crypt.testing.recording import Event, RecordingFile
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from oracles.qemu_img import Disk, QemuImg
 from support.dirty_bits import bitmaps_in
-from support.recording import Journal, RecordingFile
+from qcow2crypt.testing.recording import Journal, RecordingFile
 
 import qcow2crypt
 from qcow2crypt.image.hostfile import HostFile

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pytest
 from oracles.qemu_img import Disk, Options, QemuImg
-from support.recording import Flush, Journal, RecordingFile
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 
 import qcow2crypt
 
