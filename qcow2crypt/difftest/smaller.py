@@ -31,10 +31,44 @@ def smaller(case: Case) -> Iterator[Case]:
     """Smaller cases, in the order in which they are tried."""
     for index in range(len(case.layers) if len(case.layers) > 1 else 0):
         yield Case(case.layers[:index] + case.layers[index + 1 :])
+    yield from _moved(case)
     for steps in (_fewer, _plainer, _simpler_operations, _smaller_disks):
         for index, layer in enumerate(case.layers):
             for changed in steps(layer):
                 yield case.with_layer(index, changed)
+    for size in _SIZES if len(case.layers) > 1 else ():
+        sizes = (min(layer.size, size * SECTOR_SIZE) for layer in case.layers)
+        yield Case(tuple(map(_with_size, case.layers, sizes)))
+
+
+def _moved(case: Case) -> Iterator[Case]:
+    """All images with less in front: so far that something starts at the first cluster."""
+    starts = {
+        align_down(operation.offset, layer.cluster_size)
+        for layer in case.layers
+        for operation in layer.operations
+        if isinstance(operation, (Write, WriteZeroes, Discard))
+    }
+    for distance in sorted(starts - {0}, reverse=True):
+        yield Case(tuple(_layer_moved(layer, distance) for layer in case.layers))
+
+
+def _layer_moved(layer: Layer, distance: int) -> Layer:
+    """Without the first ``distance`` bytes of the disk."""
+    operations: list[Operation] = []
+    for operation in layer.operations:
+        if isinstance(operation, (Write, WriteZeroes, Discard)):
+            start = max(0, operation.offset - distance)
+            length = operation.offset + operation.length - distance - start
+            if length > 0:
+                operations.append(replace(operation, offset=start, length=length))
+        elif isinstance(operation, Resize):
+            size = max(SECTOR_SIZE, operation.size - distance)
+            operations.append(Resize(size))
+        else:
+            operations.append(operation)
+    size = max(SECTOR_SIZE, layer.size - distance)
+    return replace(layer, size=size, operations=tuple(operations))
 
 
 def _fewer(layer: Layer) -> Iterator[Layer]:
@@ -67,6 +101,10 @@ def _simpler_operations(layer: Layer) -> Iterator[Layer]:
         before, behind = layer.operations[:number], layer.operations[number + 1 :]
         for simpler in _simpler(operation, layer.cluster_size):
             yield replace(layer, operations=(*before, simpler, *behind))
+
+
+def _with_size(layer: Layer, size: int) -> Layer:
+    return replace(layer, size=size)
 
 
 def _smaller_disks(layer: Layer) -> Iterator[Layer]:
