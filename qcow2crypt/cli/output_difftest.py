@@ -34,6 +34,9 @@ def difftest_lines(found: dict[str, Any], folder: Path) -> Iterator[str]:
     for key, words in _TOLD:
         if counts.get(key):
             yield f"  {counts[key]:>8}  {words}"
+    for row in found["not_made"]:
+        said = row["message"].partition("\nended with ")[2].partition("\n")[0]
+        yield f"            case {row['case']}: {printable(said)}"
     rows = found["differences"]
     if not rows:
         yield "no difference"

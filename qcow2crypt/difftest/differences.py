@@ -83,12 +83,14 @@ class Difference:
 def plain_message(message: str) -> str:
     """A message without what changes from case to case: numbers, names, and all lines but one.
 
+    Numbers of a fixed width are flags, and stay.
+
     >>> plain_message("L2 entry at host offset 0x50000 is 12 in '/tmp/x/layer0.qcow2'")
     'L2 entry at host offset N is N in NAME'
     """
     line = next(iter(message.strip().splitlines()), "")
     line = re.sub(r"'[^']*'|\S*/\S+", "NAME", line)
-    return re.sub(r"\b(0x[0-9a-f]+|\d+)\b", "N", line)[:200]
+    return re.sub(r"\b(0x[1-9a-f][0-9a-f]*|0|[1-9]\d*)\b", "N", line)[:200]
 
 
 def compare(wanted: Outcome, found: Outcome, part: Part, what: str) -> Difference | None:

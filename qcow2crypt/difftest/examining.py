@@ -38,9 +38,13 @@ class Setup:
 
 @dataclass(slots=True)
 class Found:
-    """What came of one case: its differences, and how much was compared."""
+    """What came of one case: its differences, and how much was compared.
+
+    ``not_made`` is what QEMU said where it did not carry out the case.
+    """
 
     differences: list[Difference] = field(default_factory=list)
+    not_made: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, difference: Difference | None, what: str) -> None:
@@ -57,8 +61,9 @@ def examine(setup: Setup, case: Case, folder: Path, parts: Collection[Part] = PA
     made.mkdir()
     try:
         setup.tools.make(case, made)
-    except DifftestError:
+    except DifftestError as error:
         found.counts["not made"] += 1
+        found.not_made = str(error)
         return found
     found.counts["cases"] += 1
     if "read" in parts:

@@ -29,7 +29,7 @@ def _of_layer(layer: Layer) -> set[str]:
         "extended-l2": layer.extended_l2,
         "data-file": layer.data_file,
         "compressed": packed,
-        "zstd": packed and layer.compression_type == "zstd",
+        "zstd": layer.compression_type == "zstd",
         str(layer.format): layer.format != "qcow2",
     }
     words = {word for word, there in has.items() if there}

@@ -44,11 +44,10 @@ def watch(case: Case, folder: Path) -> Watched:
     journal = ours.record_top(case, folder)
     if journal is None:
         return Watched(0, None)
-    secrets = {int(depth): secret for depth, secret in case.secrets.items()}
     points = 0
     for when, content in _points(journal):
         points += 1
-        layer = Layer(folder / case.image, "qcow2", secrets, content)
+        layer = Layer(folder / case.image, "qcow2", case.secrets, content)
         for cluster, (count, words) in low_refcounts(layer).items():
             wrong = f"host cluster {cluster} is used by {', '.join(words)}; its refcount is {count}"
             return Watched(points, Tear(when, wrong, content))

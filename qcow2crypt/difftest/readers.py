@@ -45,6 +45,11 @@ class Reader:
     def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
         """What it makes of the guest disk, or of a snapshot, in at most so many seconds."""
 
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """What a person types to see the same, in the folder of the images."""
+        call = convert_call(case, "subject.raw", snapshot)
+        return shlex.join(("qcow2crypt", *call.words))
+
 
 class QemuReader(Reader):
     """``qemu-img convert``."""
@@ -61,6 +66,11 @@ class QemuReader(Reader):
         outcome = of_program(done, target.read_bytes, longest)
         target.unlink(missing_ok=True)
         return outcome
+
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """The same call."""
+        call = convert_call(case, "disk.raw", snapshot)
+        return shlex.join((call.program, *call.words))
 
 
 class OurReader(Reader):
@@ -88,8 +98,17 @@ class TextbookReader(Reader):
     def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
         """As slow as it is."""
         path, form = folder / case.image, case.top.format
-        secrets = {int(depth): secret for depth, secret in case.secrets.items()}
-        return isolated(lambda: textbook.read_image(path, form, secrets, snapshot), longest)
+        return isolated(lambda: textbook.read_image(path, form, case.secrets, snapshot), longest)
+
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """A few lines of Python."""
+        return _python(
+            "from pathlib import Path",
+            "from qcow2crypt.testing.textbook import read_image",
+            f'disk = read_image(Path("{case.image}"), "{case.top.format}", {case.secrets!r}, '
+            f"{snapshot!r})",
+            'Path("subject.raw").write_bytes(disk)',
+        )
 
 
 class LibqcowReader(Reader):
@@ -134,6 +153,21 @@ class LibqcowReader(Reader):
         except OSError as error:  # what the binding raises for everything
             raise DifftestError(str(error)) from error
         return bytes(content)
+
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """A few lines of Python."""
+        del snapshot
+        lines = ["import pyqcow"]
+        for index, layer in enumerate(case.layers):
+            lines.append(f"image{index} = pyqcow.file()")
+            if layer.passphrase is not None:
+                lines.append(f"image{index}.set_password({layer.passphrase!r})")
+            lines.append(f'image{index}.open("{case.file_name(index)}")')
+            if index:
+                lines.append(f"image{index}.set_parent(image{index - 1})")
+        top = f"image{len(case.layers) - 1}"
+        lines.append(f"disk = {top}.read_buffer_at_offset({top}.get_media_size(), 0)")
+        return _python(*lines, 'open("subject.raw", "wb").write(disk)')
 
 
 class CommandReader(Reader):
@@ -185,6 +219,25 @@ class CommandReader(Reader):
         outcome = of_program(done, lambda: _content(target), longest)
         target.unlink(missing_ok=True)
         return outcome
+
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """The command, with its words filled in."""
+        secret = "/dev/null"
+        if case.top.passphrase is not None:
+            secret = case.secret_name(len(case.layers) - 1)
+        place = {
+            "{image}": case.image,
+            "{secret_file}": secret,
+            "{out}": "subject.raw",
+            "{snapshot}": snapshot or "",
+            "{case}": CASE_FILE,
+        }
+        return shlex.join(filled(word, place) for word in self._words)
+
+
+def _python(*lines: str) -> str:
+    """Lines of Python as the shell takes them."""
+    return "\n".join(("python3 - <<'END'", *lines, "END"))
 
 
 def filled(word: str, place: dict[str, str]) -> str:

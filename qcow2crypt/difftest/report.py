@@ -32,6 +32,12 @@ _KEPT_MAX = 4 << 20
 """Larger files are not kept: the script makes them."""
 
 
+_WRITTEN = {
+    "write": "What it made is in `written`; there",
+    "order": "The image as it was left is in `written`; there",
+}
+
+
 def write_report(
     setup: Setup, case: Case, difference: Difference, examined: Path, target: Path
 ) -> None:
@@ -71,11 +77,11 @@ def _lines(setup: Setup, case: Case, found: Difference, examined: Path) -> Itera
         yield "Then the disk was read, by the oracle and by the subject:"
         yield ""
         yield "```sh"
-        yield _command(convert_call(case, "disk.raw", snapshot).words)
-        yield _subject_command(setup.subject, case, snapshot)
+        yield setup.oracle.recipe(case, snapshot)
+        yield setup.subject.recipe(case, snapshot)
         yield "```"
     else:
-        yield "The writer did the same (`case.json`) in a folder of its own, `written`.  There:"
+        yield f"The writer did the same (`case.json`).  {_WRITTEN[found.part]}:"
         yield ""
         yield "```sh"
         if found.kind.startswith("corrupt"):
@@ -138,14 +144,14 @@ def _summary(setup: Setup, found: Difference) -> Iterator[str]:
         )
     elif found.sizes is not None:
         yield f"{found.sizes[1]} bytes; with {oracle} it is {found.sizes[0]}."
-    else:
-        yield f"{oracle} has no trouble with it." if found.kind != "accepted" else found.message
+    elif found.kind in ("refused", "unsupported", "crashed", "hung"):
+        yield f"{oracle} has no trouble with it."
 
 
 def _results(setup: Setup, case: Case, found: Difference, examined: Path) -> Iterator[str]:
     if found.message:
         yield "```text"
-        yield found.message.strip()
+        yield found.message.strip().replace(f"{examined}/", "")
         yield "```"
         return
     if found.offset is None:
@@ -204,18 +210,6 @@ def _hint(
 
 def _command(words: tuple[str, ...], program: str = "qemu-img") -> str:
     return shlex.join((program, *words))
-
-
-def _subject_command(subject: Reader, case: Case, snapshot: str | None) -> str:
-    if subject.name == "ours":
-        return _command(convert_call(case, "subject.raw", snapshot).words, "qcow2crypt")
-    if subject.name in ("reference", "libqcow"):
-        return f"# {subject.version}: see the end"
-    secret = case.secret_name(len(case.layers) - 1)
-    has_secret = case.top.passphrase is not None
-    text = subject.name.replace("{image}", case.image).replace("{out}", "subject.raw")
-    text = text.replace("{secret_file}", secret if has_secret else "/dev/null")
-    return text.replace("{snapshot}", snapshot or "").replace("{case}", CASE)
 
 
 def _versions(setup: Setup) -> Iterator[str]:

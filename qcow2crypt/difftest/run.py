@@ -12,12 +12,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import qcow2crypt
 from qcow2crypt.difftest.examining import Setup
+from qcow2crypt.difftest.outcomes import Content, isolated
 from qcow2crypt.difftest.pool import Pool
 from qcow2crypt.difftest.readers import reader_named
 from qcow2crypt.difftest.settings import Settings, State
@@ -42,6 +44,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - not a guessable file: a folder is mad
 _ROOM = 512 << 20
 _PREFIX = "qcow2crypt-difftest-"
 _SAVED_EVERY = 2.0
+_NOT_MADE_MAX = 10
 
 
 class Progress(NamedTuple):
@@ -72,13 +75,21 @@ def run(state: State, folder: Path, tell: Tell, only: Case | None = None) -> dic
     setup = make_setup(state.settings)
     with temporary_home() as home:
         if "ours" in (state.settings.subject, state.settings.oracle, state.settings.writer):
-            with tempfile.TemporaryDirectory(dir=home) as warm:
-                ours.warm_up(Path(warm))
+            _import_all(home)
         settings = state.settings
         worker = Worker(setup, settings.seed, settings.profile, home, only)
         with Pool(settings.jobs, worker.serve) as pool:
             _Loop(state, folder, tell, pool).go()
     return summary(state, setup)
+
+
+def _import_all(home: Path) -> None:
+    """Import what reading and writing takes, once and not in every fork."""
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        outcome = isolated(lambda: " ".join(ours.modules_at_work(Path(folder))).encode(), 20.0)
+    if isinstance(outcome, Content):
+        for name in outcome.data.decode().split():
+            import_module(name)
 
 
 @contextmanager
@@ -152,6 +163,9 @@ class _Loop:
             )
         if isinstance(answer, Examined):
             self._state.counts.update(answer.counts)
+            if answer.not_made is not None and len(self._state.not_made) < _NOT_MADE_MAX:
+                row = {"case": answer.number, "message": answer.not_made}
+                self._state.not_made.append(row)
             for difference in answer.differences:
                 group = self._state.groups.note(answer.number, difference)
                 if group is not None:
@@ -209,6 +223,7 @@ def summary(state: State, setup: Setup) -> dict[str, Any]:
         "seconds": round(state.spent, 1),
         "jobs": settings.jobs,
         "counts": dict(sorted(counts.items())),
+        "not_made": state.not_made,
         "differences": [group.to_json() for group in groups],
         "wrong": sum(group.count for group in groups if not group.refusal),
         "refused": sum(group.count for group in groups if group.refusal),

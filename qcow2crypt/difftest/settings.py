@@ -48,6 +48,7 @@ class State:
     ``next``   the number of the next case
     ``again``  cases to be examined before it: what was in work when the run was broken off
     ``spent``  seconds, of all runs together
+    ``not_made``  the first cases that QEMU did not carry out, and what it said
     """
 
     settings: Settings
@@ -56,6 +57,7 @@ class State:
     spent: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     groups: Groups = field(default_factory=Groups)
+    not_made: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Write it, whole or not at all.  Raises DifftestError."""
@@ -67,6 +69,7 @@ class State:
             "spent": round(self.spent, 1),
             "counts": dict(self.counts),
             "groups": self.groups.to_json(),
+            "not_made": self.not_made,
         }
         path, new = folder / STATE, folder / (STATE + ".new")
         try:
@@ -101,4 +104,5 @@ class State:
             plain["spent"],
             Counter(plain["counts"]),
             groups,
+            plain["not_made"],
         )

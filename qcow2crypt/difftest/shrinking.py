@@ -15,6 +15,8 @@ from qcow2crypt.testing.rules import tidy
 
 TRIES = 300
 """So many cases are tried at most."""
+TRIES_OF_HANGING = 10
+"""The same, where each costs all the time that a program gets."""
 
 
 def shrink(case: Case, shows: Callable[[Case], bool], tries: int = TRIES) -> Case:

@@ -91,8 +91,11 @@ def _plainer(layer: Layer) -> Iterator[Layer]:
         usual = getattr(plain, item.name)
         if getattr(layer, item.name) != usual:
             yield replace(layer, **{item.name: usual})
-    if layer.passphrase not in (None, SHORT_SECRET):
-        yield replace(layer, passphrase=SHORT_SECRET)
+    secret = layer.passphrase
+    if secret is not None and secret != SHORT_SECRET:
+        middle = len(secret) // 2
+        shorter = (SHORT_SECRET, secret[:middle], secret[middle:], secret[:-1], "a" * len(secret))
+        yield from (replace(layer, passphrase=text) for text in shorter)
 
 
 def _simpler_operations(layer: Layer) -> Iterator[Layer]:

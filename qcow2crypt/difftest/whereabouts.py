@@ -1,6 +1,6 @@
-"""Where a guest offset of a case is stored, by our own map; and what wrong bytes look like.
+"""Where a guest offset of a case is stored, and what wrong bytes look like.
 
-A fault in our reader may show here, too: all of it is said to be "by our map".
+By the textbook, which shares no code with the readers that are tested.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from qcow2crypt.difftest.outcomes import Content, isolated
 from qcow2crypt.reference import decrypt_sectors, encrypt_sectors, passphrase_to_key, plain64
-from qcow2crypt.testing import ours
 from qcow2crypt.testing.case import Case
+from qcow2crypt.testing.textbook import Layer
 from qcow2crypt.units import SECTOR_SIZE, align_down
 
 
@@ -33,15 +33,14 @@ class Place(NamedTuple):
 
 
 def place_of(case: Case, folder: Path, snapshot: str | None, offset: int) -> Place | None:
-    """Where a guest offset is stored; None where our map does not tell."""
+    """Where a guest offset is stored, by the textbook; None where that does not tell."""
 
     def look() -> bytes:
-        with ours.open_case(case, folder, snapshot=snapshot) as image:
-            extent = next(image.extents(offset, 1))
-        layer = case.layers[-1 - extent.depth]
-        encrypted = layer.passphrase is not None and extent.kind.value == "data"
-        place = Place(extent.kind.value, extent.host_offset, extent.depth, encrypted)
-        return pickle.dumps(place)
+        image = Layer(folder / case.image, case.top.format, case.secrets)
+        table = None if snapshot is None else image.snapshots()[snapshot]
+        kind, host, depth = image.place(offset, table)
+        encrypted = case.layers[-1 - depth].passphrase is not None and kind == "data"
+        return pickle.dumps(Place(kind, host, depth, encrypted))
 
     outcome = isolated(look, 10.0)
     if not isinstance(outcome, Content):

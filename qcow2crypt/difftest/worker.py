@@ -13,7 +13,7 @@ from qcow2crypt.difftest.differences import Difference
 from qcow2crypt.difftest.examining import Found, Setup, examine
 from qcow2crypt.difftest.features import features
 from qcow2crypt.difftest.report import write_report
-from qcow2crypt.difftest.shrinking import shrink
+from qcow2crypt.difftest.shrinking import TRIES, TRIES_OF_HANGING, shrink
 from qcow2crypt.testing.case import Case
 from qcow2crypt.testing.generate import make_case
 
@@ -38,6 +38,7 @@ class Examined(NamedTuple):
     number: int
     counts: Counter[str]
     differences: list[Difference]
+    not_made: str | None
 
 
 class Shrunk(NamedTuple):
@@ -89,7 +90,7 @@ class Worker:
         try:
             if isinstance(question, Ask):
                 found = self._examine(self.case(question.number))
-                return Examined(question.number, found.counts, found.differences)
+                return Examined(question.number, found.counts, found.differences, found.not_made)
             return self._shrink(question)
         except Exception as error:  # noqa: BLE001 - the caller must know which case it was
             return Failed(question.number, f"{type(error).__name__}: {error}")
@@ -117,7 +118,8 @@ class Worker:
             with tempfile.TemporaryDirectory(dir=self.home) as folder:
                 return shown(candidate, Path(folder)) is not None
 
-        small = shrink(case, shows)
+        tries = TRIES_OF_HANGING if question.difference.kind == "hung" else TRIES
+        small = shrink(case, shows, tries)
         with tempfile.TemporaryDirectory(dir=self.home) as folder:
             difference = shown(small, Path(folder)) or question.difference
             write_report(self.setup, small, difference, Path(folder), question.folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import qcow2crypt
 from qcow2crypt.errors import UnsupportedFeatureError
@@ -43,8 +45,8 @@ def write_case(case: Case, folder: Path) -> None:
                 _do(image, layer, operation)
 
 
-def warm_up(folder: Path) -> None:
-    """Let everything be imported that reads and writes images, so that forks have it."""
+def modules_at_work(folder: Path) -> list[str]:
+    """Our modules that are loaded after images were written and read in a folder."""
     operations = (Write(0, 512), Snapshot("create", "a"), Resize(1024), Discard(0, 512))
     layer = Layer(512, cluster_size=512, passphrase="x", operations=operations)
     packed = Layer(512, cluster_size=512, operations=(Write(0, 512, compressed=True),))
@@ -52,6 +54,7 @@ def warm_up(folder: Path) -> None:
     write_case(case, folder)
     read_case(case, folder)
     record_top(case, folder)
+    return sorted(name for name in sys.modules if name.startswith("qcow2crypt."))
 
 
 def record_top(case: Case, folder: Path) -> Journal | None:
@@ -83,11 +86,12 @@ def open_case(
     case: Case, folder: Path, mode: str = "r", snapshot: str | None = None
 ) -> qcow2crypt.Image:
     """The top image of a case, opened by our library; ``snapshot`` is a name."""
+    secrets = cast("Mapping[str | int, str]", case.secrets)
     return qcow2crypt.open(
         folder / case.image,
         mode=mode,
         format=case.top.format,
-        secrets=case.secrets,
+        secrets=secrets,
         snapshot=snapshot,
     )
 

@@ -59,6 +59,7 @@ class Layer:
         self.below: Layer | None = None
         self.key = passphrase_to_key(passphrases[0]) if 0 in passphrases else None
         self.size = len(self.file)
+        self.table = Table(0, 0, self.size)
         if form == "raw":
             return
         self._read_header()
@@ -143,6 +144,40 @@ class Layer:
             return 0, 0
         at = l2 + l2_index * (16 if self.extended else 8)
         return be(self.file, at), be(self.file, at + 8) if self.extended else 0
+
+    def place(self, offset: int, table: Table | None = None) -> tuple[str, int | None, int]:
+        """How a guest byte is stored: data, zero, unallocated or compressed; where; in which layer.
+
+        Where is its host offset, of compressed data that of the first byte; layer 0 is this one.
+        """
+        kind, host = self._own_place(offset, self.table if table is None else table)
+        if kind == "unallocated" and self.below is not None and offset < self.below.size:
+            kind, host, depth = self.below.place(offset)
+            return kind, host, depth + 1
+        return kind, host, 0
+
+    def _own_place(self, offset: int, table: Table) -> tuple[str, int | None]:
+        if self.form == "raw":
+            return "data", offset
+        size = 1 << self.cluster_bits
+        start, within = offset & -size, offset & (size - 1)
+        entry, bitmap = self.entry(table, start)
+        if self.form == "qcow":
+            if entry & _COPIED:
+                return "compressed", entry & ((1 << (63 - self.cluster_bits)) - 1)
+            return ("data", entry + within) if entry else ("unallocated", None)
+        if entry & _COMPRESSED:
+            return "compressed", self.compressed_run(entry)[0]
+        host = (entry & _OFFSET) + within if entry & _OFFSET else None
+        if self.data is not self.file and entry & _COPIED:
+            host = offset
+        zero, stored = entry & 1, host is not None
+        if self.extended:
+            index = within * 32 // size
+            zero, stored = bitmap >> (32 + index) & 1, bool(bitmap >> index & 1)
+        if zero:
+            return "zero", host
+        return ("data", host) if stored else ("unallocated", host)
 
     def _cluster(self, table: Table, start: int, old: bytes) -> bytes:
         """One guest cluster; ``old`` is what is under it."""

@@ -42,7 +42,7 @@ def padded_key() -> None:
         data = passphrase.encode() if isinstance(passphrase, str) else passphrase
         return data[:16].ljust(16, b" ")
 
-    cipher.key_from_passphrase = key
+    cipher.key_from_passphrase = key  # type: ignore[attr-defined]
 
 
 def l2_off_by_one() -> None:
@@ -58,12 +58,11 @@ def l2_off_by_one() -> None:
         return run(self, table[1:] + table[:1], *args)
 
     ClusterMap.__init__ = initialize  # type: ignore[method-assign]
-    ClusterMap._standard_run = standard_run  # type: ignore[method-assign]
+    ClusterMap._standard_run = standard_run  # type: ignore[assignment]
 
 
 def cow_without_tail() -> None:
     """A cluster that is copied on write loses what stood behind the new bytes."""
-
     make: Callable[..., None] = ClusterWriter.__init__
 
     def initialize(self: ClusterWriter, *args: Any, **more: Any) -> None:
