@@ -47,6 +47,7 @@ COMMANDS = {
     "engines": ("qcow2crypt.cli.cmd_engines", "show what does the AES here, and why"),
     "doctor": ("qcow2crypt.cli.cmd_doctor", "does your QEMU use the AES instructions; with proof"),
     "bench": ("qcow2crypt.cli.cmd_bench", "how fast is it here; does the cluster size matter"),
+    "difftest": ("qcow2crypt.cli.cmd_difftest", "find what differs from QEMU, ours or anyone's"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
 

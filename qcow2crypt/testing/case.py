@@ -187,8 +187,8 @@ class Case:
         return f"secret{index}"
 
     @property
-    def secrets(self) -> dict[str | int, str]:
-        """The passphrases by depth, 0 being the top: what ``qcow2crypt.open`` takes."""
+    def secrets(self) -> dict[int, str]:
+        """The passphrases by depth, 0 being the top."""
         depths = enumerate(reversed(self.layers))
         return {d: layer.passphrase for d, layer in depths if layer.passphrase is not None}
 

@@ -29,7 +29,7 @@ _CLUSTERS = (512, 512, 1024, 2048, 4096, 4096, 16384, 65536, 65536, 262144, 2097
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 ,'\"$\\-ABCüß€"
 _SNAPSHOT_ACTIONS: tuple[SnapshotAction, ...] = ("create", "create", "create", "apply", "delete")
 _LARGEST_DISK = 2 << 20
-_SECTORS = (1, 1, 2, 3, 7, 40, 200)
+_LENGTHS = (1, 1, 2, 3, 7, 40, 200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,7 @@ def make_case(choose: random.Random, profile: Profile | str = "all") -> Case:
     """
     if isinstance(profile, str):
         profile = profile_named(profile)
-    layers: list[Layer] = []
-    for number in range(choose.choice(profile.depths)):
-        layer = _layer(choose, profile, lowest=not number)
-        if layers and choose.random() < 0.5:
-            layer = replace(layer, size=layers[-1].size)
-        operations = _operations(choose, profile, layer)
-        layers.append(replace(layer, operations=operations))
-    return tidy(Case(tuple(layers)))
+    return tidy(_Maker(choose, profile).case())
 
 
 def passphrase(choose: random.Random) -> str:
@@ -120,80 +113,98 @@ def passphrase(choose: random.Random) -> str:
     return "".join(choose.choice(_LETTERS) for _ in range(length))
 
 
-def _layer(choose: random.Random, profile: Profile, *, lowest: bool) -> Layer:
-    secret = passphrase(choose) if choose.random() < profile.encrypted else None
-    form = choose.choice(profile.lowest) if lowest else "qcow2"
-    if form == "raw":
-        return Layer(_size(choose), "raw")
-    if form == "qcow":
-        return Layer(_size(choose), "qcow", passphrase=secret)
-    cluster = choose.choice(_CLUSTERS)
-    extended = choose.random() < profile.extended
-    if extended:
-        cluster = choose.choice([size for size in _CLUSTERS if size >= SMALLEST_WITH_SUBCLUSTERS])
-    old = choose.random() < profile.old
-    return Layer(
-        _size(choose),
-        version=2 if old and not extended else 3,
-        cluster_size=cluster,
-        passphrase=secret,
-        refcount_bits=choose.choice((16, 16, 16, 1, 2, 4, 8, 32, 64)),
-        extended_l2=extended,
-        compression_type="zstd" if choose.random() < 0.4 else "zlib",
-        lazy_refcounts=choose.random() < 0.1,
-        data_file=choose.random() < profile.external,
-    )
+class _Maker:
+    """Makes one case.  What is done lies near what was done before, in this layer or below."""
 
+    def __init__(self, choose: random.Random, profile: Profile) -> None:
+        self._choose = choose
+        self._profile = profile
+        self._places: list[int] = []
 
-def _size(choose: random.Random) -> int:
-    """Bytes of a disk: most are small, and few end where a cluster ends."""
-    largest = choose.choice((40, 600, _LARGEST_DISK // SECTOR_SIZE))
-    return SECTOR_SIZE * choose.randrange(1, largest)
+    def case(self) -> Case:
+        layers: list[Layer] = []
+        for number in range(self._choose.choice(self._profile.depths)):
+            layer = self._layer(lowest=not number)
+            if layers and self._choose.random() < 0.5:
+                layer = replace(layer, size=layers[-1].size)
+            layers.append(replace(layer, operations=self._operations(layer)))
+        return Case(tuple(layers))
 
+    def _layer(self, *, lowest: bool) -> Layer:
+        choose, profile = self._choose, self._profile
+        secret = passphrase(choose) if choose.random() < profile.encrypted else None
+        form = choose.choice(profile.lowest) if lowest else "qcow2"
+        if form == "raw":
+            return Layer(self._size(), "raw")
+        if form == "qcow":
+            return Layer(self._size(), "qcow", passphrase=secret)
+        extended = choose.random() < profile.extended
+        least = SMALLEST_WITH_SUBCLUSTERS if extended else SECTOR_SIZE
+        old = choose.random() < profile.old
+        return Layer(
+            self._size(),
+            version=2 if old and not extended else 3,
+            cluster_size=choose.choice([size for size in _CLUSTERS if size >= least]),
+            passphrase=secret,
+            refcount_bits=choose.choice((16, 16, 16, 1, 2, 4, 8, 32, 64)),
+            extended_l2=extended,
+            compression_type="zstd" if choose.random() < 0.4 else "zlib",
+            lazy_refcounts=choose.random() < 0.1,
+            data_file=choose.random() < profile.external,
+        )
 
-def _operations(choose: random.Random, profile: Profile, layer: Layer) -> tuple[Operation, ...]:
-    weights = {
-        "write": 5,
-        "compressed": profile.compressed,
-        "zeroes": 2,
-        "discard": 1,
-        "snapshot": profile.snapshots,
-        "resize": 1,
-    }
-    kinds = choose.choices(list(weights), list(weights.values()), k=choose.randrange(1, 9))
-    return tuple(_operation(choose, kind, layer) for kind in kinds)
+    def _size(self) -> int:
+        """Bytes of a disk: most are small, and few end where a cluster ends."""
+        largest = self._choose.choice((40, 600, _LARGEST_DISK // SECTOR_SIZE))
+        return SECTOR_SIZE * self._choose.randrange(1, largest)
 
+    def _operations(self, layer: Layer) -> tuple[Operation, ...]:
+        weights = {
+            "write": 5,
+            "compressed": self._profile.compressed,
+            "zeroes": 2,
+            "discard": 1,
+            "snapshot": self._profile.snapshots,
+            "resize": 1,
+        }
+        count = self._choose.randrange(1, 9)
+        kinds = self._choose.choices(list(weights), list(weights.values()), k=count)
+        return tuple(self._operation(kind, layer) for kind in kinds)
 
-def _operation(choose: random.Random, kind: str, layer: Layer) -> Operation:
-    if kind == "snapshot":
-        action = choose.choice(_SNAPSHOT_ACTIONS)
-        return Snapshot(action, f"snap{choose.randrange(3)}")
-    if kind == "resize":
-        return Resize(_size(choose))
-    if kind == "compressed":
-        cluster = layer.cluster_size
-        first = choose.randrange(layer.size // cluster + 1)
-        count = choose.choice((1, 1, 2, 5))
-        return Write(first * cluster, count * cluster, _fill(choose), compressed=True)
-    offset, length = _range(choose, layer)
-    if kind == "write":
-        return Write(offset, length, _fill(choose))
-    unmap = choose.random() < 0.5
-    return Discard(offset, length) if kind == "discard" else WriteZeroes(offset, length, unmap)
+    def _operation(self, kind: str, layer: Layer) -> Operation:
+        if kind == "snapshot":
+            action = self._choose.choice(_SNAPSHOT_ACTIONS)
+            return Snapshot(action, f"snap{self._choose.randrange(3)}")
+        if kind == "resize":
+            return Resize(self._size())
+        units = [layer.cluster_size]
+        if kind != "compressed":
+            units += [SECTOR_SIZE, SECTOR_SIZE, max(SECTOR_SIZE, layer.cluster_size // 32)]
+        offset, length = self._range(layer, self._choose.choice(units))
+        if kind == "compressed":
+            return Write(offset, length, self._fill(), compressed=True)
+        if kind == "write":
+            return Write(offset, length, self._fill())
+        unmap = self._choose.random() < 0.5
+        return Discard(offset, length) if kind == "discard" else WriteZeroes(offset, length, unmap)
 
+    def _range(self, layer: Layer, unit: int) -> tuple[int, int]:
+        """A part of the disk in whole units; often at or beside the border of an earlier one."""
+        choose = self._choose
+        last = layer.size // unit
+        if self._places and choose.random() < 0.7:
+            number = choose.choice(self._places) // unit + choose.choice((-2, -1, 0, 0, 1))
+            offset = min(max(number, 0), last) * unit
+        else:
+            offset = choose.randrange(last + 1) * unit
+        length = choose.choice(_LENGTHS) * unit
+        self._places += [offset, offset + length]
+        return offset, length
 
-def _range(choose: random.Random, layer: Layer) -> tuple[int, int]:
-    """A part of the disk, often at the borders of clusters or of subclusters."""
-    fine = max(SECTOR_SIZE, layer.cluster_size // 32)
-    unit = choose.choice((SECTOR_SIZE, SECTOR_SIZE, fine, layer.cluster_size))
-    offset = choose.randrange(layer.size // unit + 1) * unit
-    return offset, choose.choice(_SECTORS) * unit
-
-
-def _fill(choose: random.Random) -> Fill:
-    kind = choose.choice(("pattern", "numbers", "numbers", "random"))
-    if kind == "pattern":
-        return Fill("pattern", choose.randrange(256))
-    if kind == "random":
-        return Fill("random", choose.randrange(1000))
-    return Fill("numbers", choose.randrange(100_000))
+    def _fill(self) -> Fill:
+        kind = self._choose.choice(("pattern", "numbers", "numbers", "random"))
+        if kind == "pattern":
+            return Fill("pattern", self._choose.randrange(256))
+        if kind == "random":
+            return Fill("random", self._choose.randrange(1000))
+        return Fill("numbers", self._choose.randrange(100_000))

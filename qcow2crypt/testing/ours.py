@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import qcow2crypt
 from qcow2crypt.errors import UnsupportedFeatureError
 from qcow2crypt.image.qcow2.fresh.compressing import compressor
-from qcow2crypt.testing.case import Case, Discard, Layer, Operation, Resize, Write, WriteZeroes
+from qcow2crypt.testing.case import (
+    Case,
+    Discard,
+    Layer,
+    Operation,
+    Resize,
+    Snapshot,
+    Write,
+    WriteZeroes,
+)
+from qcow2crypt.testing.recording import Journal, RecordingFile
 
 if TYPE_CHECKING:
     from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
@@ -24,7 +36,7 @@ def write_case(case: Case, folder: Path) -> None:
     for index, layer in enumerate(case.layers):
         if layer.passphrase is not None:
             (folder / case.secret_name(index)).write_bytes(layer.passphrase.encode())
-        _create(case, index, folder)
+        _create(case, index, folder, case.file_name(index))
         if not layer.operations:
             continue
         below = Case(case.layers[: index + 1])
@@ -33,15 +45,53 @@ def write_case(case: Case, folder: Path) -> None:
                 _do(image, layer, operation)
 
 
+def modules_at_work(folder: Path) -> list[str]:
+    """Our modules that are loaded after images were written and read in a folder."""
+    operations = (Write(0, 512), Snapshot("create", "a"), Resize(1024), Discard(0, 512))
+    layer = Layer(512, cluster_size=512, passphrase="x", operations=operations)
+    packed = Layer(512, cluster_size=512, operations=(Write(0, 512, compressed=True),))
+    case = Case((packed, layer))
+    write_case(case, folder)
+    read_case(case, folder)
+    record_top(case, folder)
+    return sorted(name for name in sys.modules if name.startswith("qcow2crypt."))
+
+
+def record_top(case: Case, folder: Path) -> Journal | None:
+    """Every write to the file of the top image while our writer changes it, in order.
+
+    What is under it is in the folder, as ``write_case`` leaves it.  None where the image is more
+    than one file, or of another format than qcow2.  Errors as ``write_case``.
+    """
+    from qcow2crypt.image.hostfile import HostFile
+    from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
+
+    if case.top.format != "qcow2" or case.top.data_file:
+        return None
+    path = folder / "recorded"
+    _create(case, len(case.layers) - 1, folder, path.name)
+    content = path.read_bytes()
+    path.unlink()
+    file = RecordingFile(content)
+    under = Case(case.layers[:-1])
+    backing = open_case(under, folder) if under.layers else None
+    secret = case.top.passphrase
+    with Qcow2Editor(HostFile(file, writable=True), secret=secret, backing=backing) as editor:
+        for operation in case.top.operations:
+            _do(editor, case.top, operation)
+    return Journal(content, file.events)
+
+
 def open_case(
     case: Case, folder: Path, mode: str = "r", snapshot: str | None = None
 ) -> qcow2crypt.Image:
     """The top image of a case, opened by our library; ``snapshot`` is a name."""
+    secrets = cast("Mapping[str | int, str]", case.secrets)
     return qcow2crypt.open(
         folder / case.image,
         mode=mode,
         format=case.top.format,
-        secrets=case.secrets,
+        secrets=secrets,
         snapshot=snapshot,
     )
 
@@ -61,9 +111,9 @@ def _refuse_what_we_do_not_write(case: Case) -> None:
             raise UnsupportedFeatureError("writing compressed clusters into encrypted images")
 
 
-def _create(case: Case, index: int, folder: Path) -> None:
+def _create(case: Case, index: int, folder: Path, name: str) -> None:
     layer = case.layers[index]
-    path = folder / case.file_name(index)
+    path = folder / name
     if layer.format == "raw":
         qcow2crypt.create(path, layer.size, format="raw")
         return
@@ -76,11 +126,9 @@ def _create(case: Case, index: int, folder: Path) -> None:
     )
 
 
-def _options(case: Case, index: int, folder: Path | None) -> qcow2crypt.Qcow2Options:
+def _options(case: Case, index: int, folder: Path) -> qcow2crypt.Qcow2Options:
     layer = case.layers[index]
-    data_file = None
-    if layer.data_file and folder is not None:
-        data_file = str(folder / case.data_name(index))
+    data_file = str(folder / case.data_name(index)) if layer.data_file else None
     return qcow2crypt.Qcow2Options(
         version=layer.version,
         cluster_size=layer.cluster_size,

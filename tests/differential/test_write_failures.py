@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.differential import EXHAUSTIVE
-from support.recording import Event, RecordingFile
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
+from qcow2crypt.testing.recording import Event, RecordingFile
 from qcow2crypt.testing.witness import Disk, QemuImg
 
 SECTOR = 512

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from support.recording import Flush, Journal, RecordingFile
 
 import qcow2crypt
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 from qcow2crypt.testing.witness import Disk, Options, QemuImg
 
 SECRET = "hunter2"
