@@ -1,7 +1,12 @@
-"""The images of the corpus that come from seeds: small ones of all that ``make_case`` gives."""
+"""The images of the corpus that were drawn: small ones of all that ``make_case`` gives.
+
+Their cases stand in their manifests, from which they are made again: another ``make_case`` draws
+others from the same seeds.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 import shlex
 import tempfile
@@ -20,31 +25,45 @@ _LARGEST_ENCRYPTED = 10 << 10  # such files do not pack
 _LARGEST = 1 << 20
 
 
-def random_drafts(every: int = 1) -> Iterator[Draft]:
-    """Images made by QEMU from seeds; of the large ones, none."""
+def random_drafts(folder: Path, every: int = 1) -> Iterator[Draft]:
+    """The images whose manifests lie in ``folder``; new ones where it has none."""
+    manifests = sorted(folder.glob("*.json"))
     tools = QemuTools.find()
-    for seed in range(0, SEEDS, every):
-        profile = list(PROFILES)[seed % len(PROFILES)]
-        case = make_case(random.Random(seed), profile)
-        operations = ((layer, one) for layer in case.layers for one in layer.operations)
-        if case.top.format == "raw" or any(_unfit(layer, one) for layer, one in operations):
-            continue
-        files = _made(case, tools)
-        encrypted = any(layer.passphrase is not None for layer in case.layers)
-        largest = _LARGEST_ENCRYPTED if encrypted else _LARGEST
-        if sum(map(len, files.values())) <= largest:
-            yield Draft(
-                "random",
-                f"seed-{seed:03}-{profile}",
-                f"seed {seed} of the profile {profile}",
-                case.top.format,
-                files,
-                frozenset(word for layer in case.layers for word in _features(layer))
-                | ({"backing-file"} if len(case.layers) > 1 else set()),
-                tuple(_commands(case)),
-                {int(depth): secret.encode() for depth, secret in case.secrets.items()},
-                case=case,
-            )
+    if not manifests:
+        yield from filter(None, (_drawn(seed, tools) for seed in range(SEEDS)))
+    for path in manifests[::every]:
+        manifest = json.loads(path.read_text("utf-8"))
+        case = Case.from_json(manifest["record"]["case"])
+        yield _draft(manifest["name"], manifest["about"], case, _made(case, tools))
+
+
+def _drawn(seed: int, tools: QemuTools) -> Draft | None:
+    """A new image, if it is small and is made alike each time."""
+    profile = list(PROFILES)[seed % len(PROFILES)]
+    case = make_case(random.Random(seed), profile)
+    operations = ((layer, one) for layer in case.layers for one in layer.operations)
+    if case.top.format == "raw" or any(_unfit(layer, one) for layer, one in operations):
+        return None
+    files = _made(case, tools)
+    encrypted = any(layer.passphrase is not None for layer in case.layers)
+    if sum(map(len, files.values())) > (_LARGEST_ENCRYPTED if encrypted else _LARGEST):
+        return None
+    return _draft(f"{profile}-{seed:03}", f"drawn from the profile {profile}", case, files)
+
+
+def _draft(name: str, about: str, case: Case, files: dict[str, bytes]) -> Draft:
+    features = {word for layer in case.layers for word in _features(layer)}
+    return Draft(
+        "random",
+        name,
+        about,
+        case.top.format,
+        files,
+        frozenset(features | ({"backing-file"} if len(case.layers) > 1 else set())),
+        tuple(_commands(case)),
+        {int(depth): secret.encode() for depth, secret in case.secrets.items()},
+        case=case,
+    )
 
 
 def _unfit(layer: Layer, operation: Operation) -> bool:

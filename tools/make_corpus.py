@@ -74,6 +74,8 @@ def manifest(draft: Draft, qemu: QemuImg) -> dict[str, Any] | None:
         "expected": expected,
         "seen": [sighting],
     }
+    if draft.case is not None:
+        found["record"] = {"case": draft.case.to_json()}
     return {**found, "why": draft.why} if differs(found) and draft.why else found
 
 
@@ -186,7 +188,7 @@ def _made_with() -> str:
 
 def _check(qemu: QemuImg, every: int) -> int:
     wrong, number = [], 0
-    for draft in itertools.chain(drafts(every), random_drafts(every)):
+    for draft in itertools.chain(drafts(every), random_drafts(CORPUS / "random", every)):
         found = manifest(draft, qemu)
         if found is not None:
             number += 1
@@ -199,7 +201,7 @@ def _check(qemu: QemuImg, every: int) -> int:
 def _make(qemu: QemuImg) -> int:
     with tempfile.TemporaryDirectory() as name:
         made, wrong, number = Path(name), [], 0
-        for draft in itertools.chain(drafts(), random_drafts()):
+        for draft in itertools.chain(drafts(), random_drafts(CORPUS / "random")):
             found = manifest(draft, qemu)
             if found is None:
                 continue
