@@ -25,12 +25,12 @@ import pytest
 from oracles.qemu_img import Disk, QemuImg
 from support.differential import EXHAUSTIVE
 from support.dirty_bits import AUTO, IN_USE, bitmaps
-from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.header import INCOMPAT_DIRTY
 from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 
 SECTOR = 512
 PASSPHRASE = "hunter2"

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import pytest
 from oracles.qemu_img import Disk, Options, QemuImg
-from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 
 import qcow2crypt
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
 
 SECRET = "hunter2"
 ORDERS = 3
