@@ -14,6 +14,7 @@ from qcow2crypt.cli.terminal import Console
 from qcow2crypt.errors import DifftestError
 
 if TYPE_CHECKING:
+    from qcow2crypt.difftest.engines import Progress as EnginesProgress
     from qcow2crypt.difftest.run import Progress
     from qcow2crypt.difftest.settings import Settings, State
     from qcow2crypt.testing.case import Case
@@ -54,6 +55,17 @@ OPTIONS = (
     Option("start", name="start", metavar="N", about="the number of the first case (default: 0)"),
     Option("jobs", name="jobs", metavar="N", about="how many at once (default: one for each core)"),
     Option("timeout", name="timeout", metavar="S", about="seconds for one program (default: 20)"),
+    Option(
+        "engines",
+        name="engines",
+        about="hold all engines and kernels against each other, OpenSSL and PyCryptodome",
+    ),
+    Option(
+        "versions",
+        name="versions",
+        metavar="DIR",
+        about="hold builds of QEMU against each other: the folders in DIR",
+    ),
     Option("case", name="case", metavar="FILE", about="one case alone: the case.json of a report"),
     Option(
         "output",
@@ -72,7 +84,8 @@ OPTIONS = (
     HELP,
 )
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_ALONE = ("resume", "case")
+_WITH_RESUME = {"resume", "json", "time", "jobs", "allow-refusals", "quiet"}
+_WITH_ENGINES = {"engines", "json", "time", "jobs", "seed", "cases", "quiet"}
 
 
 def run(arguments: Arguments, console: Console) -> int:
@@ -88,22 +101,86 @@ def run(arguments: Arguments, console: Console) -> int:
 def _run(arguments: Arguments, console: Console) -> int:
     if arguments.operands:
         raise UsageError("difftest takes no file names: it makes its own images")
+    if arguments.flag("engines"):
+        return _engines(arguments, console)
+    if arguments.flag("versions"):
+        return _versions(arguments, console)
+    state, folder, only = _state(arguments)
+    found = _go(state, folder, only, console)
+    if arguments.flag("json"):
+        console.out(json.dumps(found, indent=1))
+    else:
+        _show(found, console)
+    return _status(found, arguments)
+
+
+def _go(state: State, folder: Path, only: Case | None, console: Console) -> dict[str, Any]:
+    """Do a run in its folder, which is made."""
     from qcow2crypt.difftest.run import make_setup, run
 
-    state, folder, only = _state(arguments)
     make_setup(state.settings)  # so that nothing is left behind by a word that cannot be
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     show = not console.quiet and sys.stderr.isatty()
     try:
         found = run(state, folder, _tell if show else _tell_nobody, only)
-    except (KeyboardInterrupt, SystemExit):
-        _say_how_to_go_on(folder, console)
+    except BaseException as error:
+        if not isinstance(error, Exception):  # Ctrl-C, or a signal
+            _say_how_to_go_on(folder, console)
         raise
     finally:
         if show:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-    return _show(found, folder, arguments, console)
+    return {**found, "folder": str(folder)}
+
+
+def _engines(arguments: Arguments, console: Console) -> int:
+    from qcow2crypt.difftest.engines import run_engines
+
+    _only(arguments, _WITH_ENGINES, "--engines makes its own runs")
+    show = not console.quiet and sys.stderr.isatty()
+    found = run_engines(
+        _number(arguments, "seed", 1, least=0),
+        _seconds(arguments),
+        _number(arguments, "jobs", _cores()),
+        _number(arguments, "cases", 1) if arguments.flag("cases") else None,
+        _tell_runs if show else _tell_nobody,
+    )
+    if show:
+        sys.stderr.write("\r\x1b[K")
+    if arguments.flag("json"):
+        console.out(json.dumps(found, indent=1))
+    else:
+        from qcow2crypt.cli.output_difftest import engines_lines
+
+        for line in engines_lines(found):
+            console.out(line)
+    return 1 if found["wrong"] else 0
+
+
+def _versions(arguments: Arguments, console: Console) -> int:
+    """One run for each build but the first, which is the oracle."""
+    from dataclasses import replace
+
+    from qcow2crypt.difftest.builds import builds_in
+    from qcow2crypt.difftest.settings import State
+
+    for name in ("subject", "oracle", "writer", "case", "resume"):
+        if arguments.flag(name):
+            raise UsageError(f"--versions names who is compared: leave out --{name}")
+    first, *others = builds_in(Path(str(arguments.last("versions"))))
+    plain = _settings(arguments)
+    seconds = plain.seconds / len(others)
+    home, runs = _output(arguments, plain), []
+    for number, other in enumerate(others, 1):
+        settings = replace(plain, subject=other, oracle=first, writer="none", seconds=seconds)
+        folder = home / f"build-{number}"
+        runs.append(_go(State(settings, settings.start), folder, None, console))
+        if not arguments.flag("json"):
+            _show(runs[-1], console)
+    if arguments.flag("json"):
+        console.out(json.dumps({"difftest_versions": 1, "runs": runs}, indent=1))
+    return max(_status(found, arguments) for found in runs)
 
 
 def _state(arguments: Arguments) -> tuple[State, Path, Case | None]:
@@ -112,11 +189,7 @@ def _state(arguments: Arguments) -> tuple[State, Path, Case | None]:
 
     resumed = arguments.last("resume")
     if resumed is not None:
-        given = [option.name for option in OPTIONS if arguments.flag(option.key)]
-        extra = set(given) - {"resume", "json", "time", "jobs", "allow-refusals", ""}
-        if extra:
-            names = ", ".join(f"--{name}" for name in sorted(extra))
-            raise UsageError(f"--resume goes on with what was said then: leave out {names}")
+        _only(arguments, _WITH_RESUME, "--resume goes on with what was said then")
         from dataclasses import replace
 
         folder = Path(resumed)
@@ -132,12 +205,26 @@ def _state(arguments: Arguments) -> tuple[State, Path, Case | None]:
     return State(settings, settings.start), _output(arguments, settings), only
 
 
+def _only(arguments: Arguments, allowed: set[str], why: str) -> None:
+    """Refuse all options but the allowed ones."""
+    extra = [o.name for o in OPTIONS if arguments.flag(o.key) and o.key not in allowed]
+    if extra:
+        names = ", ".join(f"--{name}" for name in extra)
+        raise UsageError(f"{why}: leave out {names}")
+
+
+def _cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _settings(arguments: Arguments) -> Settings:
     from qcow2crypt.difftest.settings import Settings
 
     subject = arguments.last("subject") or "ours"
     alone = arguments.flag("case")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Settings(
         subject=subject,
         oracle=arguments.last("oracle") or "qemu-img",
@@ -147,7 +234,7 @@ def _settings(arguments: Arguments) -> Settings:
         start=_number(arguments, "start", 0, least=0),
         cases=1 if alone else (_number(arguments, "cases", 1) if arguments.flag("cases") else None),
         seconds=_seconds(arguments),
-        jobs=1 if alone else _number(arguments, "jobs", cores or 1),
+        jobs=1 if alone else _number(arguments, "jobs", _cores()),
         longest=float(_number(arguments, "timeout", 20)),
     )
 
@@ -209,7 +296,13 @@ def _tell(progress: Progress) -> None:
     sys.stderr.flush()
 
 
-def _tell_nobody(progress: Progress) -> None:
+def _tell_runs(progress: EnginesProgress) -> None:
+    words = f"{progress.seconds:.0f} of {progress.of:.0f} s, {progress.runs} runs, "
+    sys.stderr.write(f"\r\x1b[K{words}{progress.differences} differences")
+    sys.stderr.flush()
+
+
+def _tell_nobody(progress: Progress | EnginesProgress) -> None:
     del progress
 
 
@@ -217,13 +310,13 @@ def _say_how_to_go_on(folder: Path, console: Console) -> None:
     console.warn(f"broken off; 'qcow2crypt difftest --resume {folder}' goes on")
 
 
-def _show(found: dict[str, Any], folder: Path, arguments: Arguments, console: Console) -> int:
-    if arguments.flag("json"):
-        console.out(json.dumps({**found, "folder": str(folder)}, indent=1))
-    else:
-        from qcow2crypt.cli.output_difftest import difftest_lines
+def _show(found: dict[str, Any], console: Console) -> None:
+    from qcow2crypt.cli.output_difftest import difftest_lines
 
-        for line in difftest_lines(found, folder):
-            console.out(line)
+    for line in difftest_lines(found):
+        console.out(line)
+
+
+def _status(found: dict[str, Any], arguments: Arguments) -> int:
     counted = found["wrong"] + (0 if arguments.flag("allow-refusals") else found["refused"])
     return 1 if counted else 0

@@ -15,14 +15,16 @@ _TOLD = (
     ("snapshots written", "snapshots of these"),
     ("checks", "of these checked by qemu-img check"),
     ("points in time", "points in time at which the power might have failed"),
+    ("files with the same bytes", "files with the same bytes"),
     ("not asked", "not asked: the subject has no way to be told"),
     ("not written", "not written: the writer names what it does not support"),
     ("not made", "not made: QEMU refused the commands"),
 )
 
 
-def difftest_lines(found: dict[str, Any], folder: Path) -> Iterator[str]:
+def difftest_lines(found: dict[str, Any]) -> Iterator[str]:
     """A few lines: who, how much, and what differs."""
+    folder = Path(found["folder"])
     subject, oracle = found["subject"], found["oracle"]
     counts = found["counts"]
     yield f"subject  {printable(subject['version'])}"
@@ -34,6 +36,9 @@ def difftest_lines(found: dict[str, Any], folder: Path) -> Iterator[str]:
     for key, words in _TOLD:
         if counts.get(key):
             yield f"  {counts[key]:>8}  {words}"
+    for key, example in found["examples"].items():
+        yield f"  {counts[key]:>8}  {key}"
+        yield f"            {printable(example)}"
     for row in found["not_made"]:
         said = row["message"].partition("\nended with ")[2].partition("\n")[0]
         yield f"            case {row['case']}: {printable(said)}"
@@ -53,3 +58,21 @@ def _row(row: dict[str, Any], folder: Path) -> Iterator[str]:
     if row["message"]:
         yield f"    {printable(row['message'])}"
     yield f"    {printable(str(folder / row['report'] / 'report.md'))}"
+
+
+def engines_lines(found: dict[str, Any]) -> Iterator[str]:
+    """How many runs each cipher did, and what differs."""
+    yield f"{found['runs']} runs in {found['seconds']:.0f} s, seed {found['seed']}"
+    for row in found["ciphers"]:
+        yield f"  {row['name']:<24}{row['runs']:>10} runs {row['sectors']:>12} sectors"
+    for text in found["missing"]:
+        yield f"  not here: {printable(text)}"
+    if not found["wrong"]:
+        yield "no difference"
+        return
+    yield f"{found['wrong']} differences; the first of them:"
+    for row in found["differences"]:
+        yield f"  {' and '.join(row['ciphers'])}, {row['direction']}:"
+        for key, value in row.items():
+            if key not in ("ciphers", "direction"):
+                yield f"    {key:<16}{value}"

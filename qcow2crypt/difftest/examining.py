@@ -40,11 +40,13 @@ class Setup:
 class Found:
     """What came of one case: its differences, and how much was compared.
 
-    ``not_made`` is what QEMU said where it did not carry out the case.
+    ``not_made`` is what QEMU said where it did not carry out the case; ``examples`` tell more of
+    what is counted.
     """
 
     differences: list[Difference] = field(default_factory=list)
     not_made: str | None = None
+    examples: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, difference: Difference | None, what: str) -> None:
@@ -87,6 +89,9 @@ def _read(setup: Setup, case: Case, made: Path, found: Found) -> None:
         else:
             difference = compare(wanted, got, "read", what)
         found.note(difference, "disks read" if snapshot is None else "snapshots read")
+    for remark in setup.subject.remarks(case, made):
+        found.counts[remark.kind] += 1
+        found.examples[remark.kind] = remark.example
 
 
 def _write(setup: Setup, case: Case, folder: Path, found: Found, parts: Collection[Part]) -> None:

@@ -11,7 +11,7 @@ import shlex
 from abc import abstractmethod
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import qcow2crypt
 from qcow2crypt import engines
@@ -24,6 +24,13 @@ from qcow2crypt.testing.tools import QemuTools, run
 
 CASE_FILE = "case.json"
 _PIECE = 1 << 16
+
+
+class Remark(NamedTuple):
+    """Something worth counting that is no difference: of which kind, and where it was."""
+
+    kind: str
+    example: str
 
 
 class Reader:
@@ -44,6 +51,10 @@ class Reader:
     @abstractmethod
     def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
         """What it makes of the guest disk, or of a snapshot, in at most so many seconds."""
+
+    def remarks(self, case: Case, folder: Path) -> list[Remark]:  # noqa: ARG002 - for others
+        """What there is to say of the images besides their content, after ``read``."""
+        return []
 
     def recipe(self, case: Case, snapshot: str | None) -> str:
         """What a person types to see the same, in the folder of the images."""

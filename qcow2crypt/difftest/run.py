@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import qcow2crypt
+from qcow2crypt.difftest.builds import PREFIX, BuildReader, tools_of
 from qcow2crypt.difftest.examining import Setup
 from qcow2crypt.difftest.outcomes import Content, isolated
 from qcow2crypt.difftest.pool import Pool
-from qcow2crypt.difftest.readers import reader_named
+from qcow2crypt.difftest.readers import QemuReader, Reader, reader_named
 from qcow2crypt.difftest.settings import Settings, State
 from qcow2crypt.difftest.worker import (
     Answer,
@@ -65,9 +66,21 @@ def make_setup(settings: Settings) -> Setup:
     profile_named(settings.profile)
     if settings.subject == settings.oracle:
         raise ArgumentError(f"subject and oracle are both '{settings.subject}': nothing to compare")
-    tools = QemuTools.find()
-    subject, oracle = (reader_named(name, tools) for name in (settings.subject, settings.oracle))
+    names = (settings.subject, settings.oracle)
+    of_build = settings.oracle.startswith(PREFIX)
+    tools = tools_of(settings.oracle) if of_build else QemuTools.find()
+    subject, oracle = (_reader(name, tools, settings) for name in names)
     return Setup(tools, oracle, subject, writer_named(settings.writer), settings.longest)
+
+
+def _reader(name: str, tools: QemuTools, settings: Settings) -> Reader:
+    if not name.startswith(PREFIX):
+        return reader_named(name, tools)
+    if name != settings.oracle:
+        return BuildReader(name)
+    reader = QemuReader(tools, name)
+    reader.version += f" in {Path(tools.img).parent}"
+    return reader
 
 
 def run(state: State, folder: Path, tell: Tell, only: Case | None = None) -> dict[str, Any]:
@@ -163,6 +176,9 @@ class _Loop:
             )
         if isinstance(answer, Examined):
             self._state.counts.update(answer.counts)
+            for kind, text in answer.examples.items():
+                if text:
+                    self._state.examples.setdefault(kind, f"case {answer.number}: {text}")
             if answer.not_made is not None and len(self._state.not_made) < _NOT_MADE_MAX:
                 row = {"case": answer.number, "message": answer.not_made}
                 self._state.not_made.append(row)
@@ -224,6 +240,7 @@ def summary(state: State, setup: Setup) -> dict[str, Any]:
         "jobs": settings.jobs,
         "counts": dict(sorted(counts.items())),
         "not_made": state.not_made,
+        "examples": state.examples,
         "differences": [group.to_json() for group in groups],
         "wrong": sum(group.count for group in groups if not group.refusal),
         "refused": sum(group.count for group in groups if group.refusal),

@@ -49,6 +49,7 @@ class State:
     ``again``  cases to be examined before it: what was in work when the run was broken off
     ``spent``  seconds, of all runs together
     ``not_made``  the first cases that QEMU did not carry out, and what it said
+    ``examples``  of some counts: the first case, and what was seen there
     """
 
     settings: Settings
@@ -58,6 +59,7 @@ class State:
     counts: Counter[str] = field(default_factory=Counter)
     groups: Groups = field(default_factory=Groups)
     not_made: list[dict[str, Any]] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write it, whole or not at all.  Raises DifftestError."""
@@ -70,6 +72,7 @@ class State:
             "counts": dict(self.counts),
             "groups": self.groups.to_json(),
             "not_made": self.not_made,
+            "examples": self.examples,
         }
         path, new = folder / STATE, folder / (STATE + ".new")
         try:
@@ -105,4 +108,5 @@ class State:
             Counter(plain["counts"]),
             groups,
             plain["not_made"],
+            plain["examples"],
         )

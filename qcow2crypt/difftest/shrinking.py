@@ -15,7 +15,7 @@ from qcow2crypt.testing.rules import tidy
 
 TRIES = 300
 """So many cases are tried at most."""
-TRIES_OF_HANGING = 10
+TRIES_OF_HANGING = 6
 """The same, where each costs all the time that a program gets."""
 
 

@@ -39,6 +39,7 @@ class Examined(NamedTuple):
     counts: Counter[str]
     differences: list[Difference]
     not_made: str | None
+    examples: dict[str, str]
 
 
 class Shrunk(NamedTuple):
@@ -90,7 +91,13 @@ class Worker:
         try:
             if isinstance(question, Ask):
                 found = self._examine(self.case(question.number))
-                return Examined(question.number, found.counts, found.differences, found.not_made)
+                return Examined(
+                    question.number,
+                    found.counts,
+                    found.differences,
+                    found.not_made,
+                    found.examples,
+                )
             return self._shrink(question)
         except Exception as error:  # noqa: BLE001 - the caller must know which case it was
             return Failed(question.number, f"{type(error).__name__}: {error}")

@@ -10,6 +10,8 @@ from support.difftesting import difftest
 from qcow2crypt.testing.script import calls
 from qcow2crypt.testing.witness import QemuImg
 
+pytestmark = pytest.mark.slow
+
 COMMANDS_MAX = 6
 FAULTS = [
     # variant, profile, kind, part, what the report says, and what the case takes

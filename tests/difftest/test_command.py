@@ -25,6 +25,7 @@ def subject(how: str) -> list[str]:
     return ["--subject", f"{sys.executable} {READER} {how} {{image}} {{secret_file}} {{out}}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "kind"),
     [
@@ -50,6 +51,7 @@ def test_what_a_program_does_wrong_is_told_apart(
     jsonschema.validate(found.summary, schema)
 
 
+@pytest.mark.slow
 def test_a_report_can_be_seen_again(qemu_img: QemuImg, tmp_path: Path) -> None:
     words = [*subject("forgets"), "--profile", "aes", "--start", "1", "--cases", "1"]
     first = difftest(tmp_path, *words)
@@ -61,6 +63,7 @@ def test_a_report_can_be_seen_again(qemu_img: QemuImg, tmp_path: Path) -> None:
     assert difftest(tmp_path / "again", "--resume", str(again / "out")).status == 1
 
 
+@pytest.mark.slow
 def test_refusals_may_be_allowed(qemu_img: QemuImg, tmp_path: Path) -> None:
     words = ("--profile", "aes", "--cases", "1", "--allow-refusals")
     found = difftest(tmp_path, *subject("refuses"), *words)
@@ -68,6 +71,7 @@ def test_refusals_may_be_allowed(qemu_img: QemuImg, tmp_path: Path) -> None:
     assert found.summary["refused"] == 1
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_cleanly_and_it_goes_on(qemu_img: QemuImg, tmp_path: Path) -> None:
     """No process and no temporary file is left; what was found and counted is kept."""
     temporary = tmp_path / "temporary"
