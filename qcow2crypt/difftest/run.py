@@ -194,7 +194,7 @@ class _Loop:
     def _shrunk(self, question: AskToShrink, answer: Shrunk) -> None:
         groups = self._state.groups
         group = next(one for one in groups.groups if one.folder == question.folder.name)
-        if not groups.shrunk(group, answer.features):
+        if not groups.shrunk(group, answer.features, answer.key):
             shutil.rmtree(question.folder, ignore_errors=True)
 
     def _spent(self) -> float:
