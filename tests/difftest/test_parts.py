@@ -30,6 +30,9 @@ from qcow2crypt.testing.case import (
 )
 from qcow2crypt.testing.rules import tidy
 
+# Python 3.12 and later warn of forks beside threads; the threads are those of pytest-xdist.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+
 DATA = Content(bytes(range(256)) * 16)
 
 
