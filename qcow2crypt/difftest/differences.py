@@ -73,6 +73,12 @@ class Difference:
         target = "snapshot" if "snapshot" in self.what else "disk"
         return (self.kind, self.part, target, plain_message(self.message))
 
+    def alike(self, other: Difference) -> bool:
+        """Whether a smaller case that shows the other shows the same fault: flags may go."""
+        mine, others = self.key(), other.key()
+        plain = [re.sub(r"\b0x[0-9a-f]+\b", "N", key[-1]) for key in (mine, others)]
+        return mine[:-1] == others[:-1] and plain[0] == plain[1]
+
     def to_json(self) -> dict[str, Any]:
         """As plain values; bytes in hexadecimal."""
         plain = asdict(self)

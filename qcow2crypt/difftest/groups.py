@@ -67,9 +67,10 @@ class Groups:
         self.groups.append(group)
         return group
 
-    def shrunk(self, group: Group, features: Key) -> bool:
+    def shrunk(self, group: Group, features: Key, key: Key) -> bool:
         """The smallest case of a group is known.  False where the group joined an older one."""
         group.features = features
+        group.message = key[-1]
         for other in self.groups:
             same = (other.kind, other.part, other.features) == (group.kind, group.part, features)
             if other is not group and same and other.message == group.message:

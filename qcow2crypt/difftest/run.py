@@ -6,6 +6,7 @@ workers and temporary files are gone, and it can go on from its state.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -107,8 +108,9 @@ def _import_all(home: Path) -> None:
 
 @contextmanager
 def temporary_home() -> Iterator[Path]:
-    """A folder for images, in memory where there is room; gone at the end."""
+    """A folder for images, gone at the end: where TMPDIR says, else in memory if there is room."""
     roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
+    roomy = roomy and "TMPDIR" not in os.environ
     with tempfile.TemporaryDirectory(
         prefix=_PREFIX, dir=_MEMORY if roomy else None, ignore_cleanup_errors=True
     ) as name:
@@ -194,7 +196,7 @@ class _Loop:
     def _shrunk(self, question: AskToShrink, answer: Shrunk) -> None:
         groups = self._state.groups
         group = next(one for one in groups.groups if one.folder == question.folder.name)
-        if not groups.shrunk(group, answer.features):
+        if not groups.shrunk(group, answer.features, answer.key):
             shutil.rmtree(question.folder, ignore_errors=True)
 
     def _spent(self) -> float:

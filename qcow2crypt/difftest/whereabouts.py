@@ -6,7 +6,6 @@ By the textbook, which shares no code with the readers that are tested.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,33 +69,48 @@ def looks_like(
     if place is not None and place.encrypted:
         secret = case.layers[-1 - place.depth].passphrase
         assert secret is not None  # noqa: S101 - it is encrypted
-        return _in_cipher(passphrase_to_key(secret), place, right, wrong, start)
+        return _in_cipher(secret, place, right, wrong, start)
     moved = wanted.find(wrong)
     if moved >= 0 and moved % SECTOR_SIZE == 0 and len(set(wrong)) > 1:
         return f"the content of guest offset {moved:#x}"
     return None
 
 
-def _in_cipher(key: bytes, place: Place, right: bytes, wrong: bytes, start: int) -> str | None:
+def _other_keys(secret: str) -> dict[str, bytes]:
+    """What a program may take for the key, in words."""
+    found = {
+        "the passphrase in Latin-1": secret.encode("latin-1", "replace"),
+        "the passphrase in UTF-16": secret.encode("utf-16-le"),
+        "at most 15 bytes of the passphrase": secret.encode()[:15],
+        "the passphrase filled with spaces": secret.encode().ljust(16)[:16],
+        "no passphrase": b"",
+    }
+    for code in (0x1A, ord("?")):
+        data = "".join(c if c.isascii() else chr(code) for c in secret).encode()
+        found[f"{code:#04x} for each character outside ASCII"] = data
+    return found
+
+
+def _in_cipher(secret: str, place: Place, right: bytes, wrong: bytes, start: int) -> str:
     number = start // SECTOR_SIZE
+    key = passphrase_to_key(secret)
     cipher = encrypt_sectors(right, number, key)
     if wrong == cipher:
         return "the encrypted bytes, as they are stored"
-    guesses: list[tuple[str, Callable[[], bytes]]] = []
+    guesses = [
+        (f"decrypted with the IV of the guest sector {sector}", sector, key)
+        for sector in (number - 1, number + 1)
+        if sector >= 0
+    ]
     if place.host_offset is not None:
-        host = align_down(place.host_offset, SECTOR_SIZE) // SECTOR_SIZE
-        guesses.append((f"decrypted with the IV of the host sector {host}", lambda: _by(host)))
-    for offset in (-1, 1):
-        if number + offset >= 0:
-            other = number + offset
-            text = f"decrypted with the IV of the guest sector {other}"
-            guesses.append((text, lambda other=other: _by(other)))  # type: ignore[misc]
-
-    def _by(sector: int) -> bytes:
-        return decrypt_sectors(cipher, sector, key)
-
-    for text, guess in guesses:
-        if guess() == wrong:
+        sector = place.host_offset // SECTOR_SIZE
+        guesses.insert(0, (f"decrypted with the IV of the host sector {sector}", sector, key))
+    guesses += [
+        (f"decrypted with another key: {text}", number, passphrase_to_key(other))
+        for text, other in _other_keys(secret).items()
+    ]
+    for text, sector, other_key in guesses:
+        if decrypt_sectors(cipher, sector, other_key) == wrong:
             return text
     if wrong[16:] == right[16:]:
         return "right but for the first 16 bytes: the key is right, and the IV is another"

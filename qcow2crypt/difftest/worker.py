@@ -43,12 +43,11 @@ class Examined(NamedTuple):
 
 
 class Shrunk(NamedTuple):
-    """A report is written.  ``operations`` counts what the small case does."""
+    """A report is written; ``key`` and ``features`` are those of the small case."""
 
     number: int
     key: tuple[str, ...]
     features: tuple[str, ...]
-    operations: int
 
 
 class Failed(NamedTuple):
@@ -115,19 +114,19 @@ class Worker:
 
     def _shrink(self, question: AskToShrink) -> Shrunk:
         case = self.case(question.number)
-        key, part = question.difference.key(), question.difference.part
+        sought = question.difference
 
         def shown(candidate: Case, folder: Path) -> Difference | None:
-            found = examine(self.setup, candidate, folder, (part,))
-            return next((one for one in found.differences if one.key() == key), None)
+            found = examine(self.setup, candidate, folder, (sought.part,))
+            return next((one for one in found.differences if one.alike(sought)), None)
 
         def shows(candidate: Case) -> bool:
             with tempfile.TemporaryDirectory(dir=self.home) as folder:
                 return shown(candidate, Path(folder)) is not None
 
-        tries = TRIES_OF_HANGING if question.difference.kind == "hung" else TRIES
+        tries = TRIES_OF_HANGING if sought.kind == "hung" else TRIES
         small = shrink(case, shows, tries)
         with tempfile.TemporaryDirectory(dir=self.home) as folder:
-            difference = shown(small, Path(folder)) or question.difference
+            difference = shown(small, Path(folder)) or sought
             write_report(self.setup, small, difference, Path(folder), question.folder)
-        return Shrunk(question.number, key, features(small), small.operations)
+        return Shrunk(question.number, difference.key(), features(small))

@@ -6,11 +6,13 @@ it is killed.  Every message has the command, and the version of QEMU.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ class Done:
 
 
 def run(words: Sequence[str], folder: Path, longest: float = LONGEST) -> Done:
-    """Run a program in a folder, with its own process group.  Raises DifftestError."""
+    """Run a program in a folder; killed with what it started.  Raises DifftestError."""
     try:
         process = subprocess.Popen(
             words,
@@ -54,6 +56,7 @@ def run(words: Sequence[str], folder: Path, longest: float = LONGEST) -> Done:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
     except OSError as error:
         raise DifftestError(f"{words[0]} cannot be run: {error.strerror}") from error
@@ -61,12 +64,20 @@ def run(words: Sequence[str], folder: Path, longest: float = LONGEST) -> Done:
         try:
             out, err = process.communicate(timeout=longest)
         except BaseException as error:
-            process.kill()
-            process.wait()
+            _kill(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 return Done(tuple(words), None, "", "")
             raise
     return Done(tuple(words), process.returncode, out, err)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a program with all that it started, as far as that stayed in its session."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 @dataclass(frozen=True, slots=True)

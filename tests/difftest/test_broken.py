@@ -17,7 +17,7 @@ FAULTS = [
     # variant, profile, kind, part, what the report says, and what the case takes
     ("host-iv", "aes", "other bytes", "read", "the IV of the host sector", {"aes"}),
     ("big-endian-iv", "aes", "other bytes", "read", "the IV is another", {"aes"}),
-    ("padded-key", "aes", "other bytes", "read", "as with another key", {"aes"}),
+    ("padded-key", "aes", "other bytes", "read", "the passphrase filled with spaces", {"aes"}),
     ("l2-off-by-one", "plain", "zeros", "read", "looks like | zeros", set()),
     ("cow-without-tail", "compressed", "zeros", "write", "looks like | zeros", {"compressed"}),
     (

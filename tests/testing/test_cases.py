@@ -24,7 +24,7 @@ from qcow2crypt.testing.generate import PROFILES, make_case
 from qcow2crypt.testing.ours import read_case, write_case
 from qcow2crypt.testing.rules import tidy
 from qcow2crypt.testing.script import MakeFile, calls, shell_text, steps
-from qcow2crypt.testing.tools import QemuTools
+from qcow2crypt.testing.tools import QemuTools, run
 from qcow2crypt.testing.witness import QemuImg
 
 CLUSTER = 65536
@@ -189,6 +189,16 @@ def test_a_refusal_of_qemu_names_command_and_version(qemu_img: QemuImg, tmp_path
     case = Case((Layer(512, operations=(Write(4096, 512),)),))  # behind the end: not tidy
     with pytest.raises(DifftestError, match=r"(?s)write -P 1 4096 512.*QEMU \d+\.\d+"):
         QemuTools.find().make(case, tmp_path)
+
+
+def test_a_program_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    done = run(["sh", "-c", "sleep 1000 & echo $! > pid; wait"], tmp_path, 0.5)
+    assert done.status is None
+    assert "took too long" in done.complaint()
+    number = int((tmp_path / "pid").read_text(encoding="ascii"))
+    status = Path(f"/proc/{number}/stat")
+    # Nobody may have waited for it yet; it does nothing any more.
+    assert not status.exists() or status.read_text(encoding="ascii").split()[2] in "ZX"
 
 
 def test_missing_programs_are_named(tmp_path: Path) -> None:
