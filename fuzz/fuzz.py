@@ -43,6 +43,7 @@ with atheris.instrument_imports(include=["qcow2crypt"]):
             importlib.import_module(module.name)
 
 LARGEST_SEED = 5 << 10
+LARGEST_STREAM = 512
 LENGTHS = (0, 1, 3, 4, 5, 16, 17, 48, 49, 64)
 
 
@@ -58,7 +59,7 @@ def compressed(data: bytes) -> None:
     """A compressed cluster of any bytes, deflate and zstd: one cluster or CompressedDataError."""
     if not data:
         return
-    image = rows_compressed.stored(data[:512])
+    image = rows_compressed.stored(data[:LARGEST_STREAM])
     for content in (image, put_fields(image, {"incompatible_features": 8, "compression_type": 1})):
         with qcow2crypt.open(io.BytesIO(content), format="qcow2") as disk:
             with contextlib.suppress(Qcow2CryptError):
@@ -120,7 +121,8 @@ def seeds(folder: Path, target: str) -> None:
     elif target == "compressed":
         for number, row in enumerate(rows_compressed.ROWS):
             tail = row.data[rows_compressed.END :]
-            (folder / f"seed-{number}").write_bytes(tail)
+            if 0 < len(tail) <= LARGEST_STREAM:
+                (folder / f"seed-{number}").write_bytes(tail)
 
 
 def main(words: list[str]) -> None:
