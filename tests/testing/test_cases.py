@@ -117,6 +117,12 @@ def test_snapshots_are_made_once_and_only_where_they_can_be() -> None:
     assert kept(Layer(512, refcount_bits=1, operations=(create,))) == ()
 
 
+def test_a_snapshot_keeps_the_size_of_its_time() -> None:
+    first, *others = (Snapshot("create", name) for name in ("a", "b", "c"))
+    operations = (first, Resize(1024), *others, Snapshot("delete", "b"))
+    assert Layer(512, operations=operations).snapshots == {"a": 512, "c": 1024}
+
+
 def test_version_2_discards_nothing_above_a_backing_file() -> None:
     layer = Layer(CLUSTER, version=2, operations=(Discard(0, CLUSTER),))
     assert kept(layer) == (Discard(0, CLUSTER),)
