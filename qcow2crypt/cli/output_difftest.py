@@ -57,7 +57,8 @@ def _cases(count: int) -> str:
 
 def _row(row: dict[str, Any], folder: Path) -> Iterator[str]:
     takes = ", ".join(row["features"] or ()) or "a plain image"
-    yield f"  {row['kind']} ({row['part']}): {takes}; {_cases(row['cases'])}, the first is {row['first_case']}"
+    count = _cases(row["cases"])
+    yield f"  {row['kind']} ({row['part']}): {takes}; {count}, the first is {row['first_case']}"
     if row["message"]:
         yield f"    {printable(row['message'])}"
     yield f"    {printable(str(folder / row['report'] / 'report.md'))}"

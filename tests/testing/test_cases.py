@@ -17,6 +17,7 @@ from qcow2crypt.testing.case import (
     Discard,
     Fill,
     Layer,
+    Operation,
     Resize,
     Snapshot,
     Write,
@@ -119,7 +120,7 @@ def test_snapshots_are_made_once_and_only_where_they_can_be() -> None:
 
 def test_a_snapshot_keeps_the_size_of_its_time() -> None:
     first, *others = (Snapshot("create", name) for name in ("a", "b", "c"))
-    operations = (first, Resize(1024), *others, Snapshot("delete", "b"))
+    operations: tuple[Operation, ...] = (first, Resize(1024), *others, Snapshot("delete", "b"))
     assert Layer(512, operations=operations).snapshots == {"a": 512, "c": 1024}
 
 
