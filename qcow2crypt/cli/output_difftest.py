@@ -30,7 +30,7 @@ def difftest_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"subject  {printable(subject['version'])}"
     yield f"oracle   {printable(oracle['version'])}"
     yield (
-        f"{counts.get('cases', 0)} cases in {found['seconds']:.0f} s, "
+        f"{_cases(counts.get('cases', 0))} in {found['seconds']:.0f} s, "
         f"profile {found['profile']}, seed {found['seed']}"
     )
     for key, words in _TOLD:
@@ -51,10 +51,14 @@ def difftest_lines(found: dict[str, Any]) -> Iterator[str]:
         yield from _row(row, folder)
 
 
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"
+
+
 def _row(row: dict[str, Any], folder: Path) -> Iterator[str]:
     takes = ", ".join(row["features"] or ()) or "a plain image"
-    cases = "1 case" if row["cases"] == 1 else f"{row['cases']} cases"
-    yield f"  {row['kind']} ({row['part']}): {takes}; {cases}, the first is {row['first_case']}"
+    count = _cases(row["cases"])
+    yield f"  {row['kind']} ({row['part']}): {takes}; {count}, the first is {row['first_case']}"
     if row["message"]:
         yield f"    {printable(row['message'])}"
     yield f"    {printable(str(folder / row['report'] / 'report.md'))}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qcow2crypt.difftest import powerfailure
 from qcow2crypt.difftest.differences import Difference, Part, compare, compare_content
-from qcow2crypt.difftest.outcomes import Content, Refused, isolated
+from qcow2crypt.difftest.outcomes import Content, Outcome, Refused, isolated
 from qcow2crypt.difftest.readers import QemuReader, Reader
 from qcow2crypt.difftest.writers import OurWriter, Writer
 from qcow2crypt.errors import DifftestError
@@ -83,15 +83,22 @@ def _read(setup: Setup, case: Case, made: Path, found: Found) -> None:
         what = "the disk" if snapshot is None else f"snapshot {snapshot}"
         wanted = setup.oracle.read(case, made, snapshot, setup.longest)
         got = setup.subject.read(case, made, snapshot, setup.longest)
-        if snapshot is not None and isinstance(wanted, Content) and isinstance(got, Content):
-            # QEMU shows a snapshot in the present size of the disk.
-            difference = compare_content(wanted.data, got.data, "read", what, resized=True)
-        else:
-            difference = compare(wanted, got, "read", what)
+        difference = _compared(case, snapshot, (wanted, got), "read", what)
         found.note(difference, "disks read" if snapshot is None else "snapshots read")
     for remark in setup.subject.remarks(case, made):
         found.counts[remark.kind] += 1
         found.examples[remark.kind] = remark.example
+
+
+def _compared(
+    case: Case, snapshot: str | None, outcomes: tuple[Outcome, Outcome], part: Part, what: str
+) -> Difference | None:
+    wanted, got = outcomes
+    if snapshot is None or not (isinstance(wanted, Content) and isinstance(got, Content)):
+        return compare(wanted, got, part, what)
+    # QEMU shows a snapshot in the present size of the disk: behind its own size is anything.
+    size = case.top.snapshots[snapshot]
+    return compare_content(wanted.data[:size], got.data[:size], part, what, resized=True)
 
 
 def _write(setup: Setup, case: Case, folder: Path, found: Found, parts: Collection[Part]) -> None:
@@ -120,7 +127,7 @@ def _compare_written(setup: Setup, case: Case, folder: Path, found: Found) -> No
             reader.read(case, folder / side, snapshot, setup.longest) for side in (MADE, WRITTEN)
         )
         counted = "disks written" if snapshot is None else "snapshots written"
-        found.note(compare(wanted, got, "write", what), counted)
+        found.note(_compared(case, snapshot, (wanted, got), "write", what), counted)
     try:
         said = setup.tools.check(case, folder / WRITTEN)
     except DifftestError as error:

@@ -6,6 +6,9 @@ generate     random cases: ``make_case``
 script       a case as commands of qemu-img and qemu-io, or as a shell script
 tools        the programs of QEMU carry out a case, read it and check it
 ours         our library does the same
+textbook     a slow reader that shares no code with ours
+regions      what each host cluster is, and whether its refcount is high enough
+recording    a file that remembers every write, and the disk after a power failure
 
 strategies   hypothesis: keys, passphrases, sectors, layers, operations, cases
 images       hypothesis: whole images, made by us or by QEMU, and damaged ones

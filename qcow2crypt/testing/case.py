@@ -142,15 +142,15 @@ class Layer:
         return list(self.sizes())[-1]
 
     @property
-    def snapshots(self) -> tuple[str, ...]:
-        """The names of the snapshots that are there in the end, in order."""
-        names: list[str] = []
-        for operation in self.operations:
+    def snapshots(self) -> dict[str, int]:
+        """The snapshots that are there in the end, in order: by name the size that each keeps."""
+        found: dict[str, int] = {}
+        for operation, size in zip(self.operations, self.sizes(), strict=False):
             if isinstance(operation, Snapshot) and operation.action == "create":
-                names.append(operation.name)
+                found[operation.name] = size
             elif isinstance(operation, Snapshot) and operation.action == "delete":
-                names.remove(operation.name)
-        return tuple(names)
+                del found[operation.name]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,8 @@ class _Operations:
             hidden = self._below is not None and self._below > self._size
             if self._shrank or (hidden and (layer.version == 2 or layer.extended_l2)):
                 return None
+            if hidden:  # QEMU writes zeros over what would show of the backing file
+                self._use(self._size, size - self._size)
         self._set_size(size)
         return Resize(size)
 

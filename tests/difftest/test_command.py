@@ -52,6 +52,18 @@ def test_what_a_program_does_wrong_is_told_apart(
 
 
 @pytest.mark.slow
+def test_a_writer_that_is_a_program_is_tested_too(qemu_img: QemuImg, tmp_path: Path) -> None:
+    writer = f"{sys.executable} {READER.with_name('writer.py')} {{case}} {{folder}}"
+    words = ["--subject", "reference", "--writer", writer, "--profile", "plain", "--start", "1"]
+    found = difftest(tmp_path, *words, "--cases", "1")
+    assert found.status == 1
+    group = found.group("zeros", "write")
+    assert found.case(group).operations == 1
+    assert "the writer" in found.report(group)
+    assert not [row for row in found.summary["differences"] if row["part"] == "read"]
+
+
+@pytest.mark.slow
 def test_a_report_can_be_seen_again(qemu_img: QemuImg, tmp_path: Path) -> None:
     words = [*subject("forgets"), "--profile", "aes", "--start", "1", "--cases", "1"]
     first = difftest(tmp_path, *words)
