@@ -11,8 +11,10 @@ import pytest
 
 import qcow2crypt
 
-WITHOUT = ("case", "corpus", "damage", "generate", "ours", "outcomes", "places", "rules", "runs")
-WITHOUT += ("script", "tools", "witness")
+WITHOUT = (
+    *("case", "corpus", "damage", "generate", "ours", "outcomes", "places", "rules", "runs"),
+    *("script", "tools", "witness"),
+)
 
 
 @pytest.mark.parametrize("names", [("",), WITHOUT], ids=["the package", "most of testing"])
