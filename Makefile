@@ -12,6 +12,7 @@ SHELL := /bin/bash
 BIN  := .venv/bin
 JOBS ?= auto
 BENCH ?= engines
+FUZZ_SECONDS ?= 60
 ARGS ?=
 export PYTHON NO_APT QCOW2CRYPT_NATIVE
 
@@ -65,6 +66,12 @@ docs: ## the site of the documents and the course, in build/docs
 bench: ## measure (BENCH=engines, sectors, random_access, convert, convert_more, startup)
 	@tools/setup-venv.sh bench
 	@$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## fuzz the parsers and the C boundary (FUZZ_SECONDS=60 for each)
+	@tools/setup-venv.sh fuzz
+	@for target in engines compressed images; do \
+	    $(BIN)/python fuzz/fuzz.py $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS) || exit 1; done
 
 .PHONY: check
 check: lint types test ## what to run before a commit

@@ -191,3 +191,7 @@ class BenchError(Qcow2CryptError):
 
 class LabError(Qcow2CryptError):
     """Something cannot be shown: another program failed, or a file is not what it must be."""
+
+
+class DifftestError(Qcow2CryptError):
+    """Two programs cannot be compared: one is missing, or will not do what the case asks for."""

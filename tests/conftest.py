@@ -1,8 +1,4 @@
-"""What all tests share: options, hypothesis profiles, the QEMU witness, and honest skips.
-
-``--require-qemu`` turns "qemu-img is missing" from a skip into a failure.  CI=true or
-QCOW2CRYPT_REQUIRE_QEMU=1 in the environment do the same.
-"""
+"""What all tests share: options, hypothesis profiles, the fixtures for QEMU, and honest skips."""
 
 from __future__ import annotations
 
@@ -14,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from oracles.qemu_img import QemuImg
 
 import qcow2crypt
 from qcow2crypt import engines
 
-NO_QEMU = "qemu-img and qemu-io are not installed: nothing was compared with QEMU itself"
+pytest_plugins = ["qcow2crypt.testing.fixtures"]
 
 # deadline=None: the reference is slow on purpose, and tests never judge by time.
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -33,9 +28,6 @@ settings.register_profile("quick", settings.get_profile("ci"), max_examples=15)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--require-qemu", action="store_true", help="fail, not skip, where qemu-img is missing"
-    )
     parser.addoption(
         "--require-native-tools",
         action="store_true",
@@ -62,14 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    qemu = QemuImg.find()
     status = engines.status()
     kernels = [kernel.name for kernel in status.kernels if kernel.available]
     return [
         f"qcow2crypt {qcow2crypt.__version__} from {Path(qcow2crypt.__file__).parent}",
         f"engines: {', '.join(engines.available())}; used: {status.used or 'none'}",
         f"kernels of the engine native: {', '.join(kernels) or 'none'}",
-        f"qemu-img: {qemu.version if qemu else 'not installed'}",
     ]
 
 
@@ -82,17 +72,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Genera
         terminalreporter.section("not checked here")
         for reason, count in sorted(reasons.items()):
             terminalreporter.write_line(f"{count} test{'s' * (count > 1)}: {reason}")
-
-
-@pytest.fixture(scope="session")
-def qemu_img(request: pytest.FixtureRequest) -> QemuImg:
-    """qemu-img and qemu-io; without them the test is skipped, or fails under --require-qemu."""
-    found = QemuImg.find()
-    if found is not None:
-        return found
-    if request.config.getoption("--require-qemu") or _is_set("QCOW2CRYPT_REQUIRE_QEMU", "CI"):
-        pytest.fail(f"{NO_QEMU} (on Debian: apt-get install qemu-utils)", pytrace=False)
-    pytest.skip(NO_QEMU)
 
 
 def _is_set(*names: str) -> bool:

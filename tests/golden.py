@@ -1,7 +1,6 @@
-"""The golden images of tests/images: unpacked, checked against their manifests.
+"""The golden images of the corpus, made by QEMU from 2013 to today, unpacked and checked.
 
-Knows the form of the manifests; knows nothing of this package.  A golden image is read-only:
-a test that wants to damage one takes its bytes.
+A golden image is read-only: a test that wants to damage one takes its bytes.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ import atexit
 import functools
 import gzip
 import hashlib
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent / "images"
+from qcow2crypt.testing import corpus
+
+FOLDER = Path(__file__).resolve().parent.parent / "corpus" / "golden"
 
 UNREADABLE = {
     "luks-aes128cbc-essiv.qcow2": "LUKS",
@@ -25,7 +25,7 @@ UNREADABLE = {
 }
 """The images that cannot be read yet, and the word that the refusal must hold."""
 
-NAMES = tuple(sorted(path.name.removesuffix(".gz") for path in FOLDER.glob("*.gz")))
+NAMES = tuple(sorted(path.name.removesuffix(".json") for path in FOLDER.glob("*.json")))
 READABLE = tuple(name for name in NAMES if name not in UNREADABLE)
 ALONE = tuple(name for name in READABLE if "overlay" not in name)  # no backing file
 ENCRYPTED = tuple(name for name in READABLE if "aes" in name)
@@ -64,15 +64,11 @@ class Golden:
 @functools.cache
 def load(name: str) -> Golden:
     """Unpack the image ``name`` (without .gz) and check that it is what its manifest says."""
-    packed = (FOLDER / f"{name}.gz").read_bytes()
-    manifest: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
-    assert sha256(packed) == manifest["gz_sha256"], f"{name}.gz is not what its manifest says"
-    data = gzip.decompress(packed)
-    assert sha256(data) == manifest["image_sha256"], f"{name} is not what its manifest says"
+    entry = corpus.load(FOLDER / f"{name}.json")
     path = _folder() / name
-    path.write_bytes(data)
+    path.write_bytes(entry.data)
     path.chmod(0o444)
-    return Golden(name, path, manifest)
+    return Golden(name, path, dict(entry.record))
 
 
 def sha256(data: bytes) -> str:
@@ -97,6 +93,6 @@ def _folder() -> Path:
     """A folder for the unpacked images, with the backing files; gone when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="qcow2crypt-golden-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for base in FOLDER.glob("base*.raw"):
-        shutil.copy(base, folder)
+    for base in FOLDER.glob("base*.raw.gz"):
+        (folder / base.stem).write_bytes(gzip.decompress(base.read_bytes()))
     return folder

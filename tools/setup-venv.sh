@@ -6,6 +6,7 @@
 #   tools/setup-venv.sh dev     and ruff, mypy, build, and what `docs` has
 #   tools/setup-venv.sh docs    what `run` needs, and Sphinx and Jupyter for the documents
 #   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
+#   tools/setup-venv.sh fuzz    what `run` needs, and atheris
 #
 # Does nothing, and needs no network, when that was done before and nothing it rests on changed.
 # The C kernels are compiled with it, as QCOW2CRYPT_NATIVE says (see setup.py).  All purposes but
@@ -15,7 +16,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-purpose=${1:?run, test, dev, docs or bench}
+purpose=${1:?run, test, dev, docs, bench or fuzz}
 venv=.venv
 
 # ---------------------------------------------------------------------------- which interpreter
@@ -94,7 +95,8 @@ case $purpose in
     dev) target=".[dev]" covers="dev" ;;
     docs) target=".[docs]" covers="docs dev" ;;
     bench) target=".[bench]" covers="bench" ;;
-    *) fail "the purpose is run, test, dev, docs or bench, not '$purpose'" ;;
+    fuzz) target=".[fuzz]" covers="fuzz" ;;
+    *) fail "the purpose is run, test, dev, docs, bench or fuzz, not '$purpose'" ;;
 esac
 for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi

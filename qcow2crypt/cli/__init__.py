@@ -49,6 +49,7 @@ COMMANDS = {
     "doctor": ("qcow2crypt.cli.cmd_doctor", "does your QEMU use the AES instructions; with proof"),
     "lab": ("qcow2crypt.cli.cmd_lab", "the flaws of the encryption, each shown on an image"),
     "bench": ("qcow2crypt.cli.cmd_bench", "how fast is it here; does the cluster size matter"),
+    "difftest": ("qcow2crypt.cli.cmd_difftest", "find what differs from QEMU, ours or anyone's"),
 }
 """Every command: its module and what it does.  A module has USAGE, ABOUT, OPTIONS and run."""
 

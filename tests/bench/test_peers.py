@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 
 from qcow2crypt.bench import peers
 from qcow2crypt.bench.clock import take_rounds
@@ -21,6 +20,7 @@ from qcow2crypt.bench.qemuio import request_seconds
 from qcow2crypt.bench.settings import MIB, QUICK
 from qcow2crypt.bench.subjects import FROM_RAW, TO_RAW, Instructions, Subject
 from qcow2crypt.errors import BenchError
+from qcow2crypt.testing.witness import QemuImg
 
 SMALL = replace(
     QUICK, disk_size=MIB, cluster_sizes=(512, 65536), off_sizes=(65536,), requests=20, patience=60

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from cli.commandline import Outcome, Run, disk_bytes
 from cli.lines import PASSPHRASE
-from oracles.qemu_img import Disk, QemuImg
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 SIZE = 256 << 10
 

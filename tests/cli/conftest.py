@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from cli.both import Both, prepare
 from cli.commandline import PASSPHRASE, Outcome, Run, disk_bytes
-from oracles.qemu_img import QemuImg
 
 from qcow2crypt.cli import main, passphrases
+from qcow2crypt.testing.witness import QemuImg
 
 
 @pytest.fixture(autouse=True)

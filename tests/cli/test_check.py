@@ -12,12 +12,12 @@ import pytest
 from cli.both import Both
 from cli.commandline import PASSPHRASE, Run
 from cli.schemas import schema
-from damage.tiny import COPIED, entry, put, tiny
-from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
 from qcow2crypt.cli import cmd_check
 from qcow2crypt.crypt.cipher import SectorCipher
+from qcow2crypt.testing.damage.tiny import COPIED, entry, put, tiny
+from qcow2crypt.testing.witness import Disk, QemuImg
 from qcow2crypt.units import SectorNumber
 
 SOUND = tiny(3, 9)

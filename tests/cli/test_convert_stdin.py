@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from cli.commandline import HOME, Outcome, run_program
-from oracles.qemu_img import QemuImg
+
+from qcow2crypt.testing.witness import QemuImg
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HOME)}
 

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import run_main
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 MB = 1 << 20
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import golden
 import pytest
 from cli.commandline import PASSPHRASE, Run
-from damage.tiny import entry, put, tiny
 from support.chains import overlay
 
 import qcow2crypt
 from qcow2crypt.crypt.cipher import SectorCipher
+from qcow2crypt.testing.damage.tiny import entry, put, tiny
 from qcow2crypt.units import SectorNumber
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import run_main
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 MB = 1 << 20
 CHECK = "'qcow2crypt check -r all FILE', on a copy"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import QemuImg
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.sizes import SIZE_MAX, format_size, parse_number, parse_size
+from qcow2crypt.testing.witness import QemuImg
 
 GOOD = {
     "0": 0, "1": 1, "512": 512, "1b": 1, "1B": 1, "1k": 1024, "1K": 1024, "1.5k": 1536,

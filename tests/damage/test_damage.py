@@ -9,17 +9,7 @@ import io
 from pathlib import Path
 
 import pytest
-from damage import (
-    rows_compressed,
-    rows_extensions,
-    rows_header,
-    rows_qcow1,
-    rows_subclusters,
-    rows_tables,
-)
-from damage.table import Damage, MapDamage
 from golden import info_differences
-from oracles.qemu_img import Disk, QemuError, QemuImg
 
 import qcow2crypt
 from qcow2crypt.errors import (
@@ -29,16 +19,14 @@ from qcow2crypt.errors import (
     MappingError,
     Qcow2CryptError,
 )
+from qcow2crypt.testing.damage import SECRET, Damage, MapDamage, rows
+from qcow2crypt.testing.witness import Disk, QemuError, QemuImg
 
-SECRET = "open sesame"
-ROWS = [
-    *(*rows_header.ROWS, *rows_extensions.ROWS, *rows_tables.ROWS),
-    *(*rows_subclusters.ROWS, *rows_compressed.ROWS, *rows_qcow1.ROWS),
-]
+ROWS = rows()
 
 
 def names(row: Damage) -> str:
-    return row.name if row.format == "qcow2" else f"{row.format}: {row.name}"
+    return row.title
 
 
 def open_row(row: Damage) -> qcow2crypt.Image:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import tracemalloc
 
-from damage.rows_qcow1 import L1, ROWS
-from damage.tiny import put
-
 import qcow2crypt
+from qcow2crypt.testing.damage.rows_qcow1 import L1, ROWS
+from qcow2crypt.testing.damage.tiny import put
 
 
 def test_a_huge_size_in_a_small_file_takes_little_memory() -> None:

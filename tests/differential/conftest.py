@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 from support import existing
 from support.differential import Case, NewCase, scratch_home
+
+from qcow2crypt.testing.witness import QemuImg
 
 
 @pytest.fixture(scope="session")

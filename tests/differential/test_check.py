@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 import golden
 import pytest
-from oracles.qemu_img import Disk, QemuImg
-from support.damaged import Surgeon, random_image
+from support.damaged import random_image
 
 from qcow2crypt.errors import Qcow2CryptError
 from qcow2crypt.image.hostfile import HostFile
@@ -26,6 +25,8 @@ from qcow2crypt.image.qcow2.check import census_l2, copied
 from qcow2crypt.image.qcow2.runs import single_entries
 from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.tasks.checking import CheckResult, check
+from qcow2crypt.testing.damage import damage_metadata
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 IMAGES = 24
 DAMAGES = 10
@@ -63,7 +64,7 @@ def damaged(tmp_path: Path, qemu_img: QemuImg, seed: int) -> list[tuple[str, byt
     rows = [(f"seed {seed}, sound", data)]
     for number in range(DAMAGES):
         one = 1000 * seed + number
-        rows.append((f"seed {seed}, damage {one}", Surgeon(data, one).damage()))
+        rows.append((f"seed {seed}, damage {one}", damage_metadata(data, one)))
     return rows
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import Outcome, both_programs
 
 import qcow2crypt
 from qcow2crypt.errors import ComparisonError
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 MIB = 1 << 20
 S0 = "--object secret,id=s0,data=hunter2"

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import PASSPHRASE, NewCase, Target, many
 from support.dirty_bits import bitmaps, bitmaps_in, marked_in_use, with_table
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 K = 1024
 SIZE = 5 << 20

@@ -12,7 +12,6 @@ import os
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 from support.differential import run_main
 from support.dirty_bits import bitmaps
 from support.existing import (
@@ -29,6 +28,7 @@ from support.existing import (
 )
 
 import qcow2crypt
+from qcow2crypt.testing.witness import QemuImg
 
 
 @pytest.mark.parametrize("source", ["full.raw", "part.raw", "sparse.qcow2", "overlay.qcow2"])

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 from support.differential import run_main
 from support.existing import (
     BASE,
@@ -23,6 +22,8 @@ from support.existing import (
     snapshots_of,
     words_into,
 )
+
+from qcow2crypt.testing.witness import QemuImg
 
 
 @pytest.mark.parametrize("source", ["full.raw", "part.raw", "overlay.qcow2"])

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk
 from support.differential import PASSPHRASE, Case, NewCase, Target, many, padded
+
+from qcow2crypt.testing.witness import Disk
 
 
 def mixed(seed: int, pieces: int, cluster_size: int) -> bytes:

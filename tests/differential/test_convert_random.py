@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk
 from support.differential import (
     CLUSTER_SIZES,
     PASSPHRASE,
@@ -29,6 +28,8 @@ from support.differential_strategies import (
     scripts,
     targets,
 )
+
+from qcow2crypt.testing.witness import Disk
 
 SMALL_CLUSTERS = [512, 512, 1024, 2048, 4096, 65536]
 

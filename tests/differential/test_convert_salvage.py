@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk
 from support.differential import Case, NewCase, many
+
+from qcow2crypt.testing.witness import Disk
 
 CLUSTER = 65536
 OFFSET = 0x00FF_FFFF_FFFF_FE00

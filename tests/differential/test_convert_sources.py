@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from oracles.qemu_img import Disk
 from support.differential import PASSPHRASE, SECTOR, Case, NewCase, Target, padded, without_holes
 from support.differential_content import content, with_zeros
 from support.differential_directions import three_directions
 from support.differential_strategies import SPARSE_SIZES
+
+from qcow2crypt.testing.witness import Disk
 
 OLD = "the old passphrase"
 SOURCES = ["raw", "plain", "aes", "zlib", "zstd", "holes"]

@@ -7,8 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 from support.differential import run_main
+
+from qcow2crypt.testing.witness import QemuImg
 
 MIB = 1 << 20
 S0 = "--object secret,id=s0,data=hunter2"

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.dirty_bits import AUTO, BITMAPS, IN_USE, BitmapFound, bitmaps
 
 import qcow2crypt
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.qcow2.edit import dirtybitmaps
 from qcow2crypt.image.qcow2.edit.dirtybitmaps import set_bits
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 KINDS: dict[str, tuple[dict[str, str | int | bool], int]] = {

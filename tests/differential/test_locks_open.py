@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuError, QemuImg
 from support.lockers import ALLOWED, FORCED, PAIRS, READER, WRITER
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, ImageLockedError, TargetError
 from qcow2crypt.image import locks
 from qcow2crypt.image.base import Image
+from qcow2crypt.testing.witness import Disk, QemuError, QemuImg
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.lockers import FORCED, READER, WRITER, opened
 
 from qcow2crypt.errors import ImageLockedError
 from qcow2crypt.image import locks
 from qcow2crypt.targetfile import TargetFile
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 pytestmark = pytest.mark.skipif(not locks.AVAILABLE, reason="only Linux has OFD locks")
 

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import both_programs, without_holes
 
 import qcow2crypt
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 MIB = 1 << 20
 S0 = "--object secret,id=s0,data=hunter2"

@@ -11,13 +11,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk
 from support.differential import PASSPHRASE, NewCase, many
 
 from qcow2crypt.image import open_image
 from qcow2crypt.image.qcow2.options import Qcow2Options
 from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import disk_writer
+from qcow2crypt.testing.witness import Disk
 from qcow2crypt.units import GuestOffset
 
 

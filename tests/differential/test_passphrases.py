@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from oracles.qemu_img import Disk
 from support.differential import NewCase, Target, Word, padded
 from support.differential_content import data_bytes
 from support.differential_directions import three_directions
+
+from qcow2crypt.testing.witness import Disk
 
 PASSPHRASES = {
     "empty": "",

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, escape
 from support.differential import PASSPHRASE, Case, NewCase
 
 import qcow2crypt
 from qcow2crypt.errors import SecretRequiredError
+from qcow2crypt.testing.witness import Disk, escape
 
 MIB = 1 << 20
 SIZE = 3 * MIB + 1024

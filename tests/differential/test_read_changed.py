@@ -13,9 +13,10 @@ from typing import TypeAlias
 
 import golden
 import pytest
-from oracles.qemu_img import Disk
 from support.differential import PASSPHRASE, Case, NewCase, Target, without_holes
 from support.differential_directions import three_directions
+
+from qcow2crypt.testing.witness import Disk
 
 Step: TypeAlias = "str | list[str]"
 Steps: TypeAlias = "Callable[[int], list[Step]]"
@@ -209,7 +210,7 @@ def test_golden_images(new_case: NewCase, name: str) -> None:
     with new_case() as case:
         path = case.folder / "image"
         path.write_bytes(found.data)
-        for base in golden.FOLDER.glob("base*.raw"):
+        for base in found.path.parent.glob("base*.raw"):
             shutil.copy(base, case.folder)
         driver = "qcow" if name.endswith(".qcow") else "qcow2"
         read_and_convert(case, Disk(path, driver, found.secret))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import EXHAUSTIVE, run_main, scratch_home
 from support.differential_maps import comparable_info, comparable_map
 from support.random_layers import RandomChain, random_chain
@@ -21,6 +20,7 @@ from qcow2crypt.errors import SnapshotNotFoundError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.layers import layers_of
 from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 Entry = dict[str, Any]
 SCRIPTS = 5000 if EXHAUSTIVE else 100

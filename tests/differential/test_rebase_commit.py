@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
 from support.differential import run_main
+
+from qcow2crypt.testing.witness import QemuImg
 
 S0 = "--object secret,id=s0,data=hunter2"
 S1 = "--object secret,id=s1,data=another"

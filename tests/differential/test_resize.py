@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import run_main
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 S0 = "--object secret,id=s0,data=hunter2"
 AES = "driver=qcow2,encrypt.key-secret=s0,file.filename=aes.qcow2"

@@ -9,11 +9,11 @@ cluster size and version is asked of all.
 from __future__ import annotations
 
 import pytest
-from oracles.qemu_img import Disk
 from support.differential import CLUSTER_SIZES, PASSPHRASE, Case, NewCase, Target
 from support.scenarios import DIRECTION_NAMES, DIRECTIONS, created, snapshot, write
 
 from qcow2crypt.errors import SecretRequiredError
+from qcow2crypt.testing.witness import Disk
 
 MIB = 1 << 20
 directions = pytest.mark.parametrize(("maker", "writer"), DIRECTIONS, ids=DIRECTION_NAMES)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from oracles.qemu_img import Disk
 from support.differential import CLUSTER_SIZES, PASSPHRASE, Case, NewCase, Target
 from support.scenarios import DIRECTION_NAMES, DIRECTIONS, created, write
 
 import qcow2crypt
 from qcow2crypt.errors import SecretRequiredError
 from qcow2crypt.secret import Secret
+from qcow2crypt.testing.witness import Disk
 
 MIB = 1 << 20
 directions = pytest.mark.parametrize(("maker", "writer"), DIRECTIONS, ids=DIRECTION_NAMES)

@@ -10,10 +10,10 @@ import random
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, Options, QemuError, QemuImg
 
 import qcow2crypt
 from qcow2crypt.errors import SnapshotNotFoundError, TargetError, UnsupportedFeatureError
+from qcow2crypt.testing.witness import Disk, Options, QemuError, QemuImg
 
 SECRET = "hunter2"
 

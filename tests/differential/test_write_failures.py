@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import EXHAUSTIVE
-from support.recording import Event, RecordingFile
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
+from qcow2crypt.testing.recording import Event, RecordingFile
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 SECTOR = 512
 PASSPHRASE = "hunter2"

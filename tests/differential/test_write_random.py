@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg, escape
 from support.differential import EXHAUSTIVE
 from support.layered import LayeredDisk
 
@@ -25,6 +24,7 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
+from qcow2crypt.testing.witness import Disk, QemuImg, escape
 
 SECTOR = 512
 PASSPHRASE, BASE_PASSPHRASE = "correct horse battery", "another one"

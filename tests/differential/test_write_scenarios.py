@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuError, QemuImg
 from support.layered import LayeredDisk
 
 import qcow2crypt
@@ -17,6 +16,7 @@ from qcow2crypt.errors import FormatError, MappingError, ReadOnlyError, Unsuppor
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
+from qcow2crypt.testing.witness import Disk, QemuError, QemuImg
 
 KEY_A, KEY_B = "passphrase A", "passphrase B"
 KB, MB = 1 << 10, 1 << 20

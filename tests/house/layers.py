@@ -130,6 +130,33 @@ LAYERS = (
             "measuring",
         ),
     ),
+    # Cases for tests, ours or another's: what is made, and who makes it.
+    Layer(
+        "cases",
+        (
+            "testing",
+            *("testing.case", "testing.rules", "testing.script", "testing.generate"),
+            *("testing.tools", "testing.ours", "testing.recording"),
+        ),
+        ("front door", "words", "files", "images"),
+    ),
+    # Reads images by its own light: nothing of what it is held against.
+    Layer(
+        "second opinion",
+        ("testing.textbook", "testing.regions"),
+        ("words", "reference"),
+    ),
+    # Tests any implementation, ours too, from outside.
+    Layer(
+        "testing",
+        ("testing.*",),
+        ("front door", "words", "reference", "engines", "crypt", "cases"),
+    ),
+    Layer(
+        "difftest",
+        ("difftest.*",),
+        ("front door", "words", "reference", "engines", "crypt", "cases", "second opinion"),
+    ),
     # Programs for people.  Nobody imports them.
     Layer(
         "command line",
@@ -137,7 +164,7 @@ LAYERS = (
         (
             *("front door", "words", "reference", "engines", "crypt", "helpers", "layouts"),
             *("images", "tasks", "table tasks", "explaining", "examinations", "measuring"),
-            "lab",
+            *("lab", "cases", "difftest"),
         ),
     ),
 )
@@ -145,11 +172,16 @@ LAYERS = (
 # Who may import what is neither Python of ours nor the standard library.  Nobody else may.
 LIBRARIES = {
     "qcow2crypt._native": ("engines.native",),  # ours, but C: one module knows its pointers
-    "Crypto": ("engines.pycryptodome",),
-    "backports.zstd": ("image.qcow2.compressed",),
+    "Crypto": ("engines.pycryptodome", "difftest.ciphers"),
+    "backports.zstd": ("image.qcow2.compressed", "testing.textbook"),
     "zlib_ng": ("image.qcow2.decompressors",),
     "zstandard": ("image.qcow2.decompressors",),
     "rich": ("cli.*",),
+    "hypothesis": ("testing.strategies", "testing.images", "testing.machine"),
+    "pytest": ("testing.fixtures",),
+    # Held against ours, where they are installed.
+    "cryptography": ("difftest.ciphers",),
+    "pyqcow": ("difftest.readers",),
 }
 
 

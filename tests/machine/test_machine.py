@@ -36,14 +36,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from oracles.qemu_img import QemuImg
 from support.differential import EXHAUSTIVE, scratch_home
-from support.differential_locate import first_different_byte
 from support.twins import Ours, Theirs
 from support.twins_shape import Shape, Step
 from support.twins_strategies import shapes, sizes, steps
 
 import qcow2crypt
+from qcow2crypt.testing.places import first_different_byte
+from qcow2crypt.testing.witness import QemuImg
 
 KINDS = ("plain", "aes", "extended", "backed", "external")
 EXAMPLES = 20_000 if EXHAUSTIVE else 25

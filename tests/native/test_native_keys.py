@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 import pytest
-import strategies
+from support import every_engine
 
 from qcow2crypt import SectorCipher, engines
 from qcow2crypt.errors import ArgumentError
@@ -20,13 +20,13 @@ native = pytest.importorskip(
     "qcow2crypt.engines.native", reason="no kernel was tested: none is compiled in"
 )
 
-each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
+each_kernel = pytest.mark.parametrize("name", every_engine.KERNELS)
 KEY = b"0123456789abcdef"
 
 
 @each_kernel
 def test_a_closed_key(name: str) -> None:
-    key: Any = strategies.engine(name).expand_key(KEY)
+    key: Any = every_engine.engine(name).expand_key(KEY)
     out = bytearray(512)
     key.cbc_encrypt(bytes(16), out, out)
     written = bytes(out)

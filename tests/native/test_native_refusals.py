@@ -5,30 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import strategies
+from support import every_engine
 
 from qcow2crypt.errors import ArgumentError
+from qcow2crypt.testing.runs import make_run
 
 pytest.importorskip("qcow2crypt._native", reason="no kernel was tested: none is compiled in")
 
 KEY = bytes(range(16))
 LENGTH = 9 * 512
-IVS = strategies.make_run(21, 9).ivs
+IVS = make_run(21, 9).ivs
 SHIFTS = (1, 8, 15, 16, 17, 511, 512, 513, 2048, LENGTH - 512, LENGTH - 16, LENGTH - 1)
 
-each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
+each_kernel = pytest.mark.parametrize("name", every_engine.KERNELS)
 each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
 
 
 def memory() -> bytearray:
-    return bytearray(strategies.make_run(22, 32).data)
+    return bytearray(make_run(22, 32).data)
 
 
 @each_kernel
 @each_way
 @pytest.mark.parametrize("shift", [*SHIFTS, *(-shift for shift in SHIFTS)])
 def test_a_partial_overlap(name: str, way: str, shift: int) -> None:
-    work = getattr(strategies.engine(name).expand_key(KEY), way)
+    work = getattr(every_engine.engine(name).expand_key(KEY), way)
     whole = memory()
     view = memoryview(whole)
     first = LENGTH
@@ -40,7 +41,7 @@ def test_a_partial_overlap(name: str, way: str, shift: int) -> None:
 @each_kernel
 @pytest.mark.parametrize("shift", [16, 8, 1, -1, -8, -16])
 def test_a_partial_overlap_of_blocks(name: str, shift: int) -> None:
-    key = strategies.engine(name).expand_key(KEY)
+    key = every_engine.engine(name).expand_key(KEY)
     whole = memory()
     view = memoryview(whole)
     with pytest.raises(ArgumentError, match="overlaps"):
@@ -52,7 +53,7 @@ def test_a_partial_overlap_of_blocks(name: str, shift: int) -> None:
 @each_way
 @pytest.mark.parametrize("shift", [-9 * 16 + 1, -16, -1, 0, 1, 512, LENGTH - 1])
 def test_ivs_in_the_output(name: str, way: str, shift: int) -> None:
-    work = getattr(strategies.engine(name).expand_key(KEY), way)
+    work = getattr(every_engine.engine(name).expand_key(KEY), way)
     whole = memory()
     view = memoryview(whole)
     dst = view[2048 : 2048 + LENGTH]
@@ -66,7 +67,7 @@ def test_ivs_in_the_output(name: str, way: str, shift: int) -> None:
 @each_kernel
 @each_way
 def test_buffers_that_touch_do_not_overlap(name: str, way: str) -> None:
-    work = getattr(strategies.engine(name).expand_key(KEY), way)
+    work = getattr(every_engine.engine(name).expand_key(KEY), way)
     expected = bytearray(LENGTH)
     work(memory()[: 9 * 16], memory()[144 : 144 + LENGTH], expected)
     for swapped in (False, True):

@@ -10,11 +10,12 @@ import mmap
 import struct
 
 import pytest
-import strategies
 from oracles.openssl import openssl_or_skip
+from support import every_engine
 from support.guarded import Guarded
 
 from qcow2crypt import SectorCipher
+from qcow2crypt.testing.runs import Run, make_run
 from qcow2crypt.units import SECTOR_NUMBER_MAX
 
 pytest.importorskip("qcow2crypt._native", reason="no kernel was tested: none is compiled in")
@@ -30,17 +31,15 @@ COUNTS = tuple(range(1, 6)) + tuple(
 # one buffer to another, 2048 and 8193 in place.
 WIDE = (1023, 1024, 1025, 1029, 1087, 1088, 2047, 2048, 2049, 4096, 4097, 4129, 8192, 8193, 8197)
 
-each_kernel = pytest.mark.parametrize("name", strategies.KERNELS)
+each_kernel = pytest.mark.parametrize("name", every_engine.KERNELS)
 each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
 each_key_size = pytest.mark.parametrize("key_size", [16, 24, 32])
 
 
 @functools.lru_cache(maxsize=1024)
-def known(
-    way: str, count: int, key_size: int, sector_size: int = 512
-) -> tuple[strategies.Run, bytes]:
+def known(way: str, count: int, key_size: int, sector_size: int = 512) -> tuple[Run, bytes]:
     """A run and what OpenSSL makes of it."""
-    run = strategies.make_run(11, count, key_size=key_size, sector_size=sector_size)
+    run = make_run(11, count, key_size=key_size, sector_size=sector_size)
     return run, getattr(openssl_or_skip(), way)(run.key, run.ivs, run.data, run.sector_size)
 
 
@@ -49,7 +48,7 @@ def known(
 @each_key_size
 def test_every_run_length(name: str, way: str, key_size: int) -> None:
     run, expected = known(way, MOST, key_size)
-    work = getattr(strategies.engine(name).expand_key(run.key), way)
+    work = getattr(every_engine.engine(name).expand_key(run.key), way)
     wrong = []
     for count in range(MOST + 1):
         ivs, data = run.ivs[: 16 * count], run.data[: 512 * count]
@@ -72,7 +71,7 @@ def test_runs_that_the_second_cache_does_not_hold(
 ) -> None:
     """Also those that the third cache does not hold."""
     run, expected = known(way, WIDE[-1], key_size)
-    work = getattr(strategies.engine(name).expand_key(run.key), way)
+    work = getattr(every_engine.engine(name).expand_key(run.key), way)
     src = memoryview(bytearray(shift // 3) + run.data)[shift // 3 :]
     wrong = []
     for count in WIDE:
@@ -95,7 +94,7 @@ def test_every_sector_size(name: str, way: str) -> None:
     wrong = []
     for size in SIZES:
         run, expected = known(way, 49, 16, size)
-        work = getattr(strategies.engine(name).expand_key(run.key), way)
+        work = getattr(every_engine.engine(name).expand_key(run.key), way)
         for count in (1, 3, 8, 13, 33, 49):
             out = bytearray(count * size)
             work(run.ivs[: 16 * count], run.data[: count * size], out, size)
@@ -108,7 +107,7 @@ def test_every_sector_size(name: str, way: str) -> None:
 @each_way
 def test_odd_alignments(name: str, way: str) -> None:
     run, expected = known(way, 53, 32)
-    work = getattr(strategies.engine(name).expand_key(run.key), way)
+    work = getattr(every_engine.engine(name).expand_key(run.key), way)
 
     def moved(data: bytes, shift: int) -> memoryview:
         return memoryview(bytearray(shift) + data)[shift:]
@@ -136,7 +135,7 @@ def test_a_run_that_no_cache_holds(name: str, way: str, shift: int) -> None:
     block = bytes(range(251)) * 512
     for at in range(0, len(src), len(block)):
         src[at : at + len(block)] = block[: len(src) - at]
-    work = getattr(strategies.engine(name).expand_key(bytes(16)), way)
+    work = getattr(every_engine.engine(name).expand_key(bytes(16)), way)
     expected = bytearray(len(src))
     with memoryview(expected) as view:
         for first in range(0, count, few):
@@ -159,7 +158,7 @@ def test_no_byte_outside_the_buffers_is_touched(
     for sector_size in (16, 48, 512, 528):
         for count in COUNTS:
             run, expected = known(way, count, key_size, sector_size)
-            work = getattr(strategies.engine(name).expand_key(run.key), way)
+            work = getattr(every_engine.engine(name).expand_key(run.key), way)
             ivs, src = Guarded(run.ivs, at_end=at_end), Guarded(run.data, at_end=at_end)
             dst = Guarded(bytes(len(run.data)), at_end=at_end)
             work(ivs.view, src.view, dst.view, sector_size)
@@ -177,7 +176,7 @@ def test_no_byte_outside_the_buffers_of_a_wide_run_is_touched(
 ) -> None:
     for count in range(1024, 1030):
         run, expected = known(way, count, 32)
-        work = getattr(strategies.engine(name).expand_key(run.key), way)
+        work = getattr(every_engine.engine(name).expand_key(run.key), way)
         ivs, src = Guarded(run.ivs, at_end=at_end), Guarded(run.data, at_end=at_end)
         dst = Guarded(bytes(len(run.data)), at_end=at_end)
         work(ivs.view, src.view, dst.view, 512)
@@ -189,8 +188,8 @@ def test_no_byte_outside_the_buffers_of_a_wide_run_is_touched(
 def test_no_byte_outside_the_buffers_is_touched_by_ecb(name: str, at_end: bool) -> None:
     openssl = openssl_or_skip()
     for count in range(1, 70):
-        run = strategies.make_run(12, count, key_size=32, sector_size=16)
-        key = strategies.engine(name).expand_key(run.key)
+        run = make_run(12, count, key_size=32, sector_size=16)
+        key = every_engine.engine(name).expand_key(run.key)
         src, dst = Guarded(run.data, at_end=at_end), Guarded(bytes(16 * count), at_end=at_end)
         key.ecb_encrypt(src.view, dst.view)
         assert dst.view == openssl.ecb_encrypt(run.key, run.data), count
@@ -201,8 +200,8 @@ def test_no_byte_outside_the_buffers_is_touched_by_ecb(name: str, at_end: bool) 
     "first", [0, 2**32 - 150, 2**32, 2**63 - 150, SECTOR_NUMBER_MAX - (MOST - 1)]
 )
 def test_sector_numbers(name: str, first: int) -> None:
-    strategies.engine(name)
-    run = strategies.make_run(13, MOST)
+    every_engine.engine(name)
+    run = make_run(13, MOST)
     numbers = range(first, first + MOST)
     assert numbers[-1] <= SECTOR_NUMBER_MAX
     ivs = b"".join(struct.pack("<QQ", number, 0) for number in numbers)

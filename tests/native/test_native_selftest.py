@@ -14,8 +14,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-import strategies
 from cli.schemas import schema
+from support import every_engine
 
 from qcow2crypt import SectorCipher, cli, engines
 from qcow2crypt.errors import EngineUnavailableError, SelfTestError
@@ -25,7 +25,7 @@ native = pytest.importorskip(
 )
 
 _LIB = native.lib
-NAMES = [kernel.removeprefix("native:") for kernel in strategies.KERNELS]
+NAMES = [kernel.removeprefix("native:") for kernel in every_engine.KERNELS]
 
 
 class Fake:
@@ -218,4 +218,4 @@ def test_kernels_of_the_processor_are_there_and_work() -> None:
             expected.add(kernel)
     able = {kernel.name for kernel in engines.status().kernels if kernel.available}
     assert able == expected
-    assert {f"native:{name}" for name in expected} <= set(strategies.working())
+    assert {f"native:{name}" for name in expected} <= set(every_engine.working())

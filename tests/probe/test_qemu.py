@@ -9,12 +9,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 from cli.schemas import schema
-from oracles.qemu_img import QemuImg
 
 from qcow2crypt import probe
 from qcow2crypt.cli.output_doctor import doctor_lines
 from qcow2crypt.probe import qemu
 from qcow2crypt.probe.elf import Elf
+from qcow2crypt.testing.witness import QemuImg
 
 pytestmark = pytest.mark.usefixtures("traced")
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import pytest
-import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import vectors
+from support import every_engine, vectors
 
 from qcow2crypt import engines
 from qcow2crypt.crypt import ivgen
 from qcow2crypt.crypt.cipher import SectorCipher
 from qcow2crypt.errors import ArgumentError, EngineUnavailableError, SecretError
 from qcow2crypt.reference.sectors import decrypt_sectors, encrypt_sectors
+from qcow2crypt.testing import strategies
+from qcow2crypt.testing.runs import Run, make_run
 
-each_engine = pytest.mark.parametrize("name", strategies.ENGINES)
+each_engine = pytest.mark.parametrize("name", every_engine.ENGINES)
 
 
 def hunter2(name: str) -> SectorCipher:
-    return SectorCipher.from_passphrase("hunter2", engine=strategies.engine(name))
+    return SectorCipher.from_passphrase("hunter2", engine=every_engine.engine(name))
 
 
 @each_engine
@@ -26,13 +27,13 @@ def hunter2(name: str) -> SectorCipher:
 @given(data=st.data(), run=strategies.runs(max_bytes=1 << 14))
 @settings(max_examples=20)
 def test_the_textbook_gives_the_same_bytes(
-    name: str, generator: str, data: st.DataObject, run: strategies.Run
+    name: str, generator: str, data: st.DataObject, run: Run
 ) -> None:
     first = data.draw(strategies.sector_numbers(run.count))
     cipher = SectorCipher(
         run.key,
         iv_generator=generator,
-        engine=strategies.engine(name),
+        engine=every_engine.engine(name),
         sector_size=run.sector_size,
     )
     secret = encrypt_sectors(run.data, first, run.key, sector_size=run.sector_size, ivgen=generator)
@@ -76,16 +77,16 @@ def test_the_sector_vectors(name: str) -> None:
     for row in rows:
         # The IV of plain64 is the sector number.
         first = int.from_bytes(bytes.fromhex(row["iv"]), "little")
-        cipher = SectorCipher(bytes.fromhex(row["key"]), engine=strategies.engine(name))
+        cipher = SectorCipher(bytes.fromhex(row["key"]), engine=every_engine.engine(name))
         plaintext, ciphertext = bytes.fromhex(row["plaintext"]), bytes.fromhex(row["ciphertext"])
         assert cipher.encrypt(plaintext, first) == ciphertext, row["id"]
         assert cipher.decrypt(ciphertext, first) == plaintext, row["id"]
 
 
-@pytest.mark.parametrize("name", [name for name in strategies.ENGINES if name != "reference"])
+@pytest.mark.parametrize("name", [name for name in every_engine.ENGINES if name != "reference"])
 @pytest.mark.parametrize("count", [2047, 2048, 2049, 4097])
 def test_a_long_run_is_the_two_parts_of_it(name: str, count: int) -> None:
-    run, cipher, first = strategies.make_run(1, count), hunter2(name), 2**33 - 1000
+    run, cipher, first = make_run(1, count), hunter2(name), 2**33 - 1000
     whole = cipher.encrypt(run.data, first)
     cut = 1333
     assert whole[: 512 * cut] == cipher.encrypt(run.data[: 512 * cut], first)

@@ -1,7 +1,7 @@
 """The power fails while an image is written: what is left is whole, and shows no foreign bytes.
 
 Every write to the file is recorded.  For many points in time, and for many choices of what had
-reached the disk by then (see ``support.recording``: each write alone, and random parts), the
+reached the disk by then (``qcow2crypt.testing.recording``: each write alone, random parts), the
 file is put together again, and
 
 - ``qemu-img check`` finds no corruption in it, and ``-r leaks`` leaves nothing to complain about;
@@ -22,15 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.differential import EXHAUSTIVE
 from support.dirty_bits import AUTO, IN_USE, bitmaps
-from support.recording import Flush, Journal, RecordingFile
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.header import INCOMPAT_DIRTY
 from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 SECTOR = 512
 PASSPHRASE = "hunter2"

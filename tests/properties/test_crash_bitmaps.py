@@ -7,15 +7,15 @@ import random
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.dirty_bits import bitmaps_in
-from support.recording import Journal, RecordingFile
 
 import qcow2crypt
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.bitmaps import bitmap_entries, readable_bitmap
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.structure import read_structure
+from qcow2crypt.testing.recording import Journal, RecordingFile
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 SIZE = 3 << 20
 ORDERS = 4

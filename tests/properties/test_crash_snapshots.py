@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from oracles.qemu_img import Disk, Options, QemuImg
-from support.recording import Flush, Journal, RecordingFile
 
 import qcow2crypt
+from qcow2crypt.testing.recording import Flush, Journal, RecordingFile
+from qcow2crypt.testing.witness import Disk, Options, QemuImg
 
 SECRET = "hunter2"
 ORDERS = 3

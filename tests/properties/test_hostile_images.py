@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import golden
 import pytest
-from damage.hostile import WHOLE
-from damage.rows_qcow1 import WHOLE as QCOW1
-from damage.tiny import FIELDS, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.differential import EXHAUSTIVE
 from support.hostile import MIB, describe, exercise, exercise_check, exercise_writing, guard, read
+
+from qcow2crypt.testing.damage.hostile import WHOLE
+from qcow2crypt.testing.damage.rows_qcow1 import WHOLE as QCOW1
+from qcow2crypt.testing.damage.tiny import FIELDS, tiny
 
 PEAK = 48 * MIB
 

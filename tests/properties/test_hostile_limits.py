@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import support.limited
-from damage.hostile import CLAIMS, CROSSED, LARGE, large
 from support.chains import overlay, raw
 
 import qcow2crypt
 from qcow2crypt.errors import BackingChainError
+from qcow2crypt.testing.damage.hostile import CLAIMS, CROSSED, LARGE, large
 
 if sys.platform != "linux":
     pytest.skip("limits of memory are set on Linux only", allow_module_level=True)

@@ -5,12 +5,12 @@ that claim much: described, read, checked, repaired and written to, or refused.
 from __future__ import annotations
 
 import pytest
-from damage.hostile import CLAIMS, CROSSED, WHOLE
-from damage.tiny import put, tiny
 from support.hostile import Changing, Counting, exercise, exercise_check, exercise_writing
 
 import qcow2crypt
 from qcow2crypt.errors import FormatError
+from qcow2crypt.testing.damage.hostile import CLAIMS, CROSSED, WHOLE
+from qcow2crypt.testing.damage.tiny import put, tiny
 
 CASES = CROSSED | CLAIMS
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import every_engine
 
 from qcow2crypt import engines
 from qcow2crypt.crypt import ivgen
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.reference import ivgen as textbook
+from qcow2crypt.testing import strategies
 from qcow2crypt.units import SECTOR_NUMBER_MAX
 
 each_generator = pytest.mark.parametrize("name", ivgen.names())
@@ -38,13 +39,13 @@ def test_a_run_is_its_sectors_one_by_one(
     name: str, engine: str, data: st.DataObject, count: int, key: bytes
 ) -> None:
     first = data.draw(strategies.sector_numbers(count))
-    generate = ivgen.iv_generator(name, key, strategies.engine(engine))
+    generate = ivgen.iv_generator(name, key, every_engine.engine(engine))
     assert generate(first, count) == one_by_one(name, key, first, count)
 
 
-@pytest.mark.parametrize("engine", strategies.ENGINES)
+@pytest.mark.parametrize("engine", every_engine.ENGINES)
 def test_essiv_is_the_same_with_every_engine(engine: str) -> None:
-    generate = ivgen.iv_generator("essiv:sha256", KEY, strategies.engine(engine))
+    generate = ivgen.iv_generator("essiv:sha256", KEY, every_engine.engine(engine))
     assert generate(2**40, 70) == one_by_one("essiv:sha256", KEY, 2**40, 70)
 
 
@@ -53,7 +54,7 @@ def test_essiv_is_the_same_with_every_engine(engine: str) -> None:
 @pytest.mark.parametrize("count", [4095, 4096, 4097, 9000])
 @pytest.mark.parametrize("first", [0, 2**32 - 4096, SECTOR_NUMBER_MAX - 8999])
 def test_long_runs(name: str, engine: str, count: int, first: int) -> None:
-    generate = ivgen.iv_generator(name, KEY, strategies.engine(engine))
+    generate = ivgen.iv_generator(name, KEY, every_engine.engine(engine))
     assert generate(first, count) == one_by_one(name, KEY, first, count)
 
 
@@ -79,7 +80,7 @@ def test_plain_starts_anew_after_32_bits_and_plain64_does_not() -> None:
     ],
 )
 def test_runs_beyond_64_bits_are_refused(name: str, engine: str, first: int, count: int) -> None:
-    generate = ivgen.iv_generator(name, KEY, strategies.engine(engine))
+    generate = ivgen.iv_generator(name, KEY, every_engine.engine(engine))
     with pytest.raises(ArgumentError, match=r"are not all in 0 to 2|a run cannot have"):
         generate(first, count)
 

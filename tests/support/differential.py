@@ -26,18 +26,13 @@ from typing import NoReturn, TypeAlias, TypeVar, cast
 
 import pytest
 from hypothesis import settings
-from oracles.qemu_img import Disk, QemuImg, escape
-from support.differential_locate import (
-    first_difference,
-    first_different_byte,
-    host_place,
-    peek,
-    place_of,
-)
+from support.differential_locate import first_difference, host_place, peek, place_of
 from support.differential_maps import Entry, comparable_info, comparable_map
 
 import qcow2crypt
 from qcow2crypt.cli import main
+from qcow2crypt.testing.places import first_different_byte
+from qcow2crypt.testing.witness import Disk, QemuImg, escape
 
 SECTOR = 512
 CLUSTER_SIZES = [1 << bits for bits in range(9, 22)]

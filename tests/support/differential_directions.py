@@ -5,9 +5,10 @@ Joins the steps of a ``Case``; knows no sources and no content.
 
 from __future__ import annotations
 
-from oracles.qemu_img import Disk
 from support.differential import Case, Target
 from support.differential_maps import zero_ranges
+
+from qcow2crypt.testing.witness import Disk
 
 _FIRST_BLOCK = 4096
 

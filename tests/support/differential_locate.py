@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 import qcow2crypt
+from qcow2crypt.testing.places import first_different_byte
 
 _HEADER = struct.Struct(">4sIQIIQIIQQI")
 _OFFSET = 0x00FF_FFFF_FFFF_FE00
@@ -28,18 +29,6 @@ def first_difference(first: Path, second: Path) -> int | None:
             if not left:
                 return None
             offset += len(left)
-
-
-def first_different_byte(left: bytes, right: bytes) -> int:
-    """The position of the first different byte; the shorter length if one begins the other."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[:middle] == right[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def host_place(image: Path, guest_offset: int) -> str:

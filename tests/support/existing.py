@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import QemuImg
+
+from qcow2crypt.testing.witness import QemuImg
 
 K = 1024
 SIZE = 700 * K

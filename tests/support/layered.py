@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oracles.qemu_img import Disk
+from qcow2crypt.testing.witness import Disk
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from damage.tiny import put_fields, tiny
+from qcow2crypt.testing.damage.tiny import put_fields, tiny
 
 
 def image(tables: list[list[int] | None], bits: int = 9) -> bytes:

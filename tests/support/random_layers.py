@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oracles.qemu_img import QemuError, QemuImg, escape
+from qcow2crypt.testing.witness import QemuError, QemuImg, escape
 
 SECTOR = 512
 _SIZE_MAX = 3 << 20

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from oracles.qemu_img import Disk
 from support.differential import Case, Target
 
 import qcow2crypt
+from qcow2crypt.testing.witness import Disk
 
 DIRECTIONS = (("ours", "theirs"), ("theirs", "ours"), ("ours", "ours"))
 """Who creates the image, and who writes to it; both read it."""

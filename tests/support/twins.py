@@ -11,13 +11,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from oracles.qemu_img import QemuImg, escape
 from support.differential import run_main
 from support.twins_shape import BASE_PASSPHRASE, PASSPHRASE, Shape, Step
 
 import qcow2crypt
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.testing.witness import QemuImg, escape
 
 
 class Twin:

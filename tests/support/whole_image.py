@@ -9,9 +9,8 @@ import random
 import struct
 import zlib
 
-from damage.tiny import COMPRESSED, COPIED, ZERO, put_fields, tiny
-
 from qcow2crypt import SectorCipher
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED, ZERO, put_fields, tiny
 
 SECRET = "the passphrase"
 CLUSTER = 4096

@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from damage.tiny import COPIED, put, put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from qcow2crypt.image.info import ImageInfo
 from qcow2crypt.image.layers import Ranges
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.image.raw import RawImage
+from qcow2crypt.testing.damage.tiny import COPIED, put, put_fields, tiny
 from qcow2crypt.units import GuestOffset, HostOffset
 
 DATA, ZEROS, NONE = ExtentKind.DATA, ExtentKind.ZERO, ExtentKind.UNALLOCATED

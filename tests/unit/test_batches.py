@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from damage.tiny import put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Stretch
 from qcow2crypt.tasks import batches
 from qcow2crypt.tasks.batches import PIECE, cut, gathered
+from qcow2crypt.testing.damage.tiny import put_fields, tiny
 
 MIB = 1 << 20
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import pytest
-from damage.tiny import COPIED, entry, put, put_fields, tiny
 
 import qcow2crypt
 from qcow2crypt.crypt.cipher import SectorCipher
@@ -20,6 +19,7 @@ from qcow2crypt.image.qcow2.check.rebuild import repair_dirty
 from qcow2crypt.image.qcow2.header import INCOMPAT_CORRUPT, INCOMPAT_DIRTY
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.checking import CheckResult, SuspectSector, check, wrong_iv_suspects
+from qcow2crypt.testing.damage.tiny import COPIED, entry, put, put_fields, tiny
 from qcow2crypt.units import GuestOffset, HostOffset, SectorNumber
 
 SOUND = tiny(3, 9)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import golden
 import pytest
-from damage import hostile, rows_compressed, rows_header, rows_subclusters, rows_tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,11 +17,9 @@ from qcow2crypt.errors import ArgumentError, Qcow2CryptError
 from qcow2crypt.image.qcow2.check.rebuild import RepairKind
 from qcow2crypt.tasks import pipeline, readahead
 from qcow2crypt.tasks.checking import check
+from qcow2crypt.testing.damage import hostile, rows
 
-DAMAGED = [
-    *(row.data for row in (*rows_header.ROWS, *rows_tables.ROWS)),
-    *(row.data for row in (*rows_subclusters.ROWS, *rows_compressed.ROWS)),
-]
+DAMAGED = [row.data for row in rows() if row.format == "qcow2"]
 HOSTILE = [*(hostile.CROSSED | hostile.CLAIMS).values()]
 
 

@@ -9,12 +9,12 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from damage.tiny import entry, put, tiny
 from support.kinds import DISK, KINDS, MIB, NEW, OLD, make, secret_of
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, ComparisonError
 from qcow2crypt.tasks.comparison import Comparison
+from qcow2crypt.testing.damage.tiny import entry, put, tiny
 
 TIB = 1 << 40
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import golden
 import pytest
-from damage.tiny import entry, extension, put, put_fields, tiny
-from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError, FormatError, HeaderError, SourceError
 from qcow2crypt.image.qcow2 import extensions as ext
+from qcow2crypt.testing.damage.tiny import entry, extension, put, put_fields, tiny
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 V3 = tiny()
 SNAPSHOT = golden.load("aes-c512-snapshot.qcow2").data

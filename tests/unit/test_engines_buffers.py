@@ -8,19 +8,20 @@ from array import array
 from collections.abc import Callable
 
 import pytest
-import strategies
+from support import every_engine
 
 from qcow2crypt.engines import base
 from qcow2crypt.errors import ArgumentError
+from qcow2crypt.testing.runs import make_run
 
-each_engine = pytest.mark.parametrize("name", strategies.ENGINES)
+each_engine = pytest.mark.parametrize("name", every_engine.ENGINES)
 each_way = pytest.mark.parametrize("way", ["cbc_encrypt", "cbc_decrypt"])
 KEY = bytes(range(16))
 
 
 def expected(way: str, ivs: bytes, data: bytes) -> bytes:
     out = bytearray(len(data))
-    getattr(strategies.engine("reference").expand_key(KEY), way)(ivs, data, out)
+    getattr(every_engine.engine("reference").expand_key(KEY), way)(ivs, data, out)
     return bytes(out)
 
 
@@ -28,7 +29,7 @@ def expected(way: str, ivs: bytes, data: bytes) -> bytes:
 @each_way
 @pytest.mark.parametrize("form", ["bytes", "bytearray", "Q", "i", "b", "c", "2d", "ctypes"])
 def test_forms_of_the_source(name: str, way: str, form: str) -> None:
-    run = strategies.make_run(1, 5)
+    run = make_run(1, 5)
     sources: dict[str, object] = {
         "bytes": run.data,
         "bytearray": bytearray(run.data),
@@ -41,7 +42,7 @@ def test_forms_of_the_source(name: str, way: str, form: str) -> None:
     }
     out = bytearray(len(run.data))
     ivs = memoryview(array("Q", run.ivs))
-    getattr(strategies.engine(name).expand_key(KEY), way)(ivs, sources[form], out)
+    getattr(every_engine.engine(name).expand_key(KEY), way)(ivs, sources[form], out)
     assert out == expected(way, run.ivs, run.data)
 
 
@@ -49,7 +50,7 @@ def test_forms_of_the_source(name: str, way: str, form: str) -> None:
 @each_way
 @pytest.mark.parametrize("form", ["Q", "b", "2d", "ctypes", "mmap"])
 def test_forms_of_the_target_in_place(name: str, way: str, form: str) -> None:
-    run = strategies.make_run(2, 8)
+    run = make_run(2, 8)
     mapping = mmap.mmap(-1, mmap.PAGESIZE)
     mapping[: len(run.data)] = run.data
     targets: dict[str, memoryview] = {
@@ -60,7 +61,7 @@ def test_forms_of_the_target_in_place(name: str, way: str, form: str) -> None:
         "mmap": memoryview(mapping)[: len(run.data)],
     }
     target = targets[form]
-    getattr(strategies.engine(name).expand_key(KEY), way)(run.ivs, target, target)
+    getattr(every_engine.engine(name).expand_key(KEY), way)(run.ivs, target, target)
     assert target.tobytes() == expected(way, run.ivs, run.data)
     targets.clear()
     target.release()
@@ -69,7 +70,7 @@ def test_forms_of_the_target_in_place(name: str, way: str, form: str) -> None:
 @each_engine
 @each_way
 def test_no_sectors_is_nothing_to_do(name: str, way: str) -> None:
-    key = strategies.engine(name).expand_key(KEY)
+    key = every_engine.engine(name).expand_key(KEY)
     getattr(key, way)(b"", b"", bytearray())
     getattr(key, way)(b"", b"", memoryview(bytearray()), 16)
     getattr(key, way)(b"", memoryview(array("Q")), memoryview(array("Q")))
@@ -103,7 +104,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     name: str, way: str, ivs: object, src: object, size: int, sector_size: int, message: str
 ) -> None:
     out = bytearray(b"\xee" * size)
-    key = strategies.engine(name).expand_key(KEY)
+    key = every_engine.engine(name).expand_key(KEY)
     with pytest.raises(ArgumentError, match=message):
         getattr(key, way)(ivs, src, out, sector_size)
     assert out == b"\xee" * size
@@ -120,14 +121,14 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     ],
 )
 def test_targets_that_are_refused(name: str, way: str, dst: object, message: str) -> None:
-    key = strategies.engine(name).expand_key(KEY)
+    key = every_engine.engine(name).expand_key(KEY)
     with pytest.raises(ArgumentError, match=message):
         getattr(key, way)(bytes(16), bytes(512), dst)
 
 
 @each_engine
 def test_ecb_refuses_what_does_not_fit(name: str) -> None:
-    key = strategies.engine(name).expand_key(KEY)
+    key = every_engine.engine(name).expand_key(KEY)
     with pytest.raises(ArgumentError, match="17 bytes are not whole blocks of 16 bytes"):
         key.ecb_encrypt(bytes(17), bytearray(17))
     with pytest.raises(ArgumentError, match="output has 16 bytes, input has 32"):
@@ -146,27 +147,27 @@ def test_a_shape_with_a_zero_in_it() -> None:
 @pytest.mark.parametrize("length", [0, 1, 8, 15, 17, 31, 33, 64])
 def test_keys_of_another_length(name: str, length: int) -> None:
     with pytest.raises(ArgumentError, match=f"16, 24 or 32 bytes, not {length}"):
-        strategies.engine(name).expand_key(b"K" * length)
+        every_engine.engine(name).expand_key(b"K" * length)
 
 
 @each_engine
 def test_keys_of_another_type(name: str) -> None:
     with pytest.raises(ArgumentError, match="an AES key is bytes, not str"):
-        strategies.engine(name).expand_key("k" * 16)  # type: ignore[arg-type]
+        every_engine.engine(name).expand_key("k" * 16)  # type: ignore[arg-type]
 
 
 @each_engine
 @pytest.mark.parametrize("form", [bytearray, memoryview, lambda key: memoryview(array("Q", key))])
 def test_keys_in_other_buffers(name: str, form: Callable[[bytes], bytes]) -> None:
     out = bytearray(16)
-    strategies.engine(name).expand_key(form(KEY)).ecb_encrypt(bytes(16), out)
+    every_engine.engine(name).expand_key(form(KEY)).ecb_encrypt(bytes(16), out)
     assert out.hex() == "c6a13b37878f5b826f4f8162a1c8d879"
 
 
 @each_engine
 def test_a_key_can_change_after_it_was_given(name: str) -> None:
     user_key = bytearray(KEY)
-    key = strategies.engine(name).expand_key(user_key)  # type: ignore[arg-type]
+    key = every_engine.engine(name).expand_key(user_key)  # type: ignore[arg-type]
     user_key[:] = bytes(16)
     out = bytearray(16)
     key.ecb_encrypt(bytes(16), out)
@@ -176,7 +177,7 @@ def test_a_key_can_change_after_it_was_given(name: str) -> None:
 @each_engine
 def test_a_repr_shows_no_key(name: str) -> None:
     user_key = b"CAREFUL, SECRET!"
-    key = strategies.engine(name).expand_key(user_key)
+    key = every_engine.engine(name).expand_key(user_key)
     key.cbc_encrypt(bytes(160), bytes(5120), bytearray(5120))
     shown = f"{key!r} {key} {key!a}"
     assert name in shown

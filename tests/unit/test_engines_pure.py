@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.engines import pure, pure_block, pure_rows
 from qcow2crypt.reference.aes import encrypt, set_encrypt_key
+from qcow2crypt.testing import strategies
 
 ROUND_KEYS = [random.Random(round_).randbytes(16) for round_ in range(11)]
 

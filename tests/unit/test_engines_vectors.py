@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import strategies
-from support import vectors
+from support import every_engine, vectors
 
-each_engine = pytest.mark.parametrize("name", strategies.ENGINES)
+each_engine = pytest.mark.parametrize("name", every_engine.ENGINES)
 CBC_FILES = ("sp800-38a-cbc", "cavp-cbc", "sectors")
 
 
@@ -21,7 +20,7 @@ def ecb_cases() -> list[vectors.Case]:
 @each_engine
 @pytest.mark.parametrize("file", CBC_FILES)
 def test_cbc_vectors_one_by_one(name: str, file: str) -> None:
-    engine = strategies.engine(name)
+    engine = every_engine.engine(name)
     cases = cbc_cases(file)
     assert cases
     for case in cases:
@@ -37,7 +36,7 @@ def test_cbc_vectors_one_by_one(name: str, file: str) -> None:
 @each_engine
 def test_cbc_vectors_as_runs(name: str) -> None:
     """Cases of one key and one length are the sectors of one run: the other way of an engine."""
-    engine = strategies.engine(name)
+    engine = every_engine.engine(name)
     runs: dict[tuple[bytes, int], list[vectors.Case]] = {}
     for file in CBC_FILES:
         for case in cbc_cases(file):
@@ -57,7 +56,7 @@ def test_cbc_vectors_as_runs(name: str) -> None:
 
 @each_engine
 def test_ecb_vectors(name: str) -> None:
-    engine = strategies.engine(name)
+    engine = every_engine.engine(name)
     cases = ecb_cases()
     assert cases
     runs: dict[bytes, list[vectors.Case]] = {}
@@ -82,5 +81,5 @@ def test_fips_197_appendix_c(name: str, size: int) -> None:
         32: "8ea2b7ca516745bfeafc49904b496089",
     }
     block = bytearray.fromhex("00112233445566778899aabbccddeeff")
-    strategies.engine(name).expand_key(bytes(range(size))).ecb_encrypt(block, block)
+    every_engine.engine(name).expand_key(bytes(range(size))).ecb_encrypt(block, block)
     assert block.hex() == expected[size]

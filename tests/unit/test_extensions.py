@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 
 import pytest
-from damage.tiny import extension
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.qcow2 import extensions as ext
+from qcow2crypt.testing.damage.tiny import extension
 
 
 def one(kind: int, data: bytes) -> ext.Extension:

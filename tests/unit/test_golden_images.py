@@ -1,6 +1,6 @@
 """Images made by real QEMU, from 2013 to today: read, mapped, described, or refused by name.
 
-What they hold was written down when they were made: see images/README.md.
+What they hold was written down when they were made: see corpus/golden/README.md.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import golden
 import pytest
-import strategies
-from oracles.qemu_img import Disk, QemuImg
+from support import every_engine
 
 import qcow2crypt
 from qcow2crypt.errors import SecretRequiredError, UnsupportedFeatureError
 from qcow2crypt.image.base import ExtentKind
+from qcow2crypt.testing.witness import Disk, QemuImg
 from qcow2crypt.units import SECTOR_SIZE
 
 SMALL = 64 << 10  # the slow engines decrypt about so much in a second
@@ -42,10 +42,10 @@ def test_single_sectors(name: str) -> None:
             assert sector.startswith(bytes.fromhex(row.get("plaintext_first16", "")))
 
 
-@pytest.mark.parametrize("engine", strategies.ENGINES)
+@pytest.mark.parametrize("engine", every_engine.ENGINES)
 @pytest.mark.parametrize("name", golden.ENCRYPTED)
 def test_every_engine_reads_the_same(name: str, engine: str) -> None:
-    strategies.engine(engine)
+    every_engine.engine(engine)
     image = golden.load(name)
     sectors = [row for row in image.sectors if row["sector"] * SECTOR_SIZE < SMALL]
     if engine == "reference":

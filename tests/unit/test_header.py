@@ -6,12 +6,12 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import golden
 import pytest
-from damage.tiny import FIELDS, put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.qcow2 import header as hdr
+from qcow2crypt.testing.damage.tiny import FIELDS, put_fields, tiny
 
 V2, V3 = tiny(version=2).data, tiny().data
 QCOW2 = [name for name in golden.NAMES if name.endswith(".qcow2")]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage.tiny import put_fields, tiny
 from support.whole_image import CLUSTER, DISK, FILE, SECRET
 
 import qcow2crypt
@@ -30,6 +29,7 @@ from qcow2crypt.errors import (
 )
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.clusterimage import ClusterImage
+from qcow2crypt.testing.damage.tiny import put_fields, tiny
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage.tiny import COMPRESSED, COPIED, ZERO, put_fields
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mapped import image
@@ -22,6 +21,7 @@ from qcow2crypt.image.qcow2 import manytables
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.options import Qcow2Options
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED, ZERO, put_fields
 
 CLUSTER = 512
 ENTRIES = CLUSTER // 8

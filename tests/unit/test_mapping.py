@@ -7,7 +7,6 @@ import struct
 import threading
 
 import pytest
-from damage.tiny import COMPRESSED, COPIED, ZERO, entry, put, put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from support.mapped import image
@@ -18,6 +17,7 @@ from qcow2crypt.image.extents import extents_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED, ZERO, entry, put, put_fields, tiny
 from qcow2crypt.units import GuestOffset, HostOffset
 
 DATA, ZEROS, NONE, PACKED = (

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import golden
 import pytest
-from damage.tiny import tiny
-from oracles.qemu_img import QemuError, QemuImg
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.names import READABLE
 from qcow2crypt.image.probe import probe
+from qcow2crypt.testing.damage.tiny import tiny
+from qcow2crypt.testing.witness import QemuError, QemuImg
 
 STARTS = {
     b"": "raw",

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.qemu_img import Disk, QemuImg
 
 import qcow2crypt
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Extent, ExtentKind
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.raw import RawImage
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 MIB = 1 << 20
 

@@ -6,12 +6,12 @@ from array import array
 from collections.abc import Iterable
 
 import pytest
-from damage.tiny import COMPRESSED, COPIED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.image.qcow2.check.named import NamedTables
 from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs, flipped, single_entries
+from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED
 
 STEP = 512
 TOP = (1 << 56) - STEP

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import golden
 import pytest
-from damage.tiny import COPIED, put, put_fields, tiny
 
 import qcow2crypt
 from qcow2crypt.errors import (
@@ -20,6 +19,7 @@ from qcow2crypt.errors import (
 )
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.reader import Qcow2Image
+from qcow2crypt.testing.damage.tiny import COPIED, put, put_fields, tiny
 
 TINY = tiny()
 CLUSTER = 512

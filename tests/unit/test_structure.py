@@ -7,12 +7,12 @@ import struct
 
 import golden
 import pytest
-from damage.tiny import extension, put, put_fields, tiny
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import extensions as ext
 from qcow2crypt.image.qcow2.structure import Structure, read_structure
+from qcow2crypt.testing.damage.tiny import extension, put, put_fields, tiny
 
 V3 = tiny()
 

@@ -7,8 +7,6 @@ import random
 import struct
 
 import pytest
-from damage.rows_subclusters import ALL, BODY, CONTENT, ENTRIES, FIRST, SIZE, SUB, extended
-from damage.tiny import COPIED, put_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +18,17 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.subclusters import is_valid, subcluster_run
+from qcow2crypt.testing.damage.rows_subclusters import (
+    ALL,
+    BODY,
+    CONTENT,
+    ENTRIES,
+    FIRST,
+    SIZE,
+    SUB,
+    extended,
+)
+from qcow2crypt.testing.damage.tiny import COPIED, put_fields
 
 DATA, ZEROS, NONE = ExtentKind.DATA, ExtentKind.ZERO, ExtentKind.UNALLOCATED
 

@@ -7,14 +7,14 @@ from array import array
 from pathlib import Path
 
 import pytest
-from damage.tiny import tiny
-from oracles.qemu_img import Disk, QemuImg
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.bulk.switch import Switch, read_refcount_table, read_refcounts
 from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.header import parse_header
+from qcow2crypt.testing.damage.tiny import tiny
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 
 class Recorder(io.BytesIO):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from cli.commandline import run_program
-from oracles.qemu_img import QemuImg
 from support.mounting import loop_device, mounted
 
 import qcow2crypt
@@ -22,6 +21,7 @@ from qcow2crypt.errors import (
     UnsupportedFeatureError,
 )
 from qcow2crypt.image import locks
+from qcow2crypt.testing.witness import QemuImg
 
 MIB = 1 << 20
 

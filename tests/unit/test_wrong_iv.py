@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from damage.tiny import COPIED, put_fields, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ import qcow2crypt
 from qcow2crypt import SectorCipher
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.qcow2.wrong_iv import correct, suspects
+from qcow2crypt.testing.damage.tiny import COPIED, put_fields, tiny
 from qcow2crypt.units import SectorNumber
 
 SECRET = "an old secret"

@@ -1,0 +1,92 @@
+"""Another build of QEMU as a subject: it carries out the same script, and reads what it made.
+
+Contents must agree.  Bytes of the files need not, and where they first differ is told, with what
+lies there in the file of the oracle.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from qcow2crypt.difftest.outcomes import Outcome, Refused
+from qcow2crypt.difftest.readers import QemuReader, Remark
+from qcow2crypt.errors import DifftestError
+from qcow2crypt.testing.case import Case
+from qcow2crypt.testing.regions import region_at
+from qcow2crypt.testing.textbook import Layer
+from qcow2crypt.testing.tools import QemuTools
+
+PREFIX = "build:"
+_OWN = "other-build"
+
+
+class BuildReader(QemuReader):
+    """The programs in a folder: ``build:FOLDER``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(tools_of(name), name)
+        self.version += f" in {Path(self.tools.img).parent}"
+
+    def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
+        """Make the images anew, beside those of the oracle, and read them."""
+        own = folder / _OWN
+        if not own.exists():
+            own.mkdir()
+            try:
+                self.tools.make(case, own)
+            except DifftestError as error:
+                shutil.rmtree(own)
+                return Refused(str(error))
+        return super().read(case, own, snapshot, longest)
+
+    def remarks(self, case: Case, folder: Path) -> list[Remark]:
+        """Whether each file has the same bytes as that of the oracle, and else where not."""
+        own = folder / _OWN
+        if not own.exists():
+            return []
+        return [
+            _compared(case, index, folder / case.file_name(index), own / case.file_name(index))
+            for index in range(len(case.layers))
+        ]
+
+    def recipe(self, case: Case, snapshot: str | None) -> str:
+        """The script once more, with these programs."""
+        folder = Path(self.tools.img).parent
+        return f"PATH={folder}:$PATH sh script.sh\n{super().recipe(case, snapshot)}"
+
+
+def tools_of(name: str) -> QemuTools:
+    """The programs that ``build:FOLDER`` names.  Raises DifftestError."""
+    return QemuTools.find(Path(name.removeprefix(PREFIX)))
+
+
+def builds_in(folder: Path) -> list[str]:
+    """The builds in the folders below a folder, by version.  Raises DifftestError below two."""
+    places = [path for path in sorted(folder.glob("*")) if (path / "qemu-img").exists()]
+    places += [
+        path / "bin" for path in sorted(folder.glob("*")) if (path / "bin/qemu-img").exists()
+    ]
+    found = sorted((tools_of(str(path)).version, str(path.absolute())) for path in places)
+    if len(found) < 2:
+        raise DifftestError(
+            f"'{folder}' holds {len(found)} builds of QEMU: two or more are needed, each a folder "
+            "with qemu-img and qemu-io in it, or in its bin"
+        )
+    return [PREFIX + path for _, path in found]
+
+
+def _compared(case: Case, index: int, left: Path, right: Path) -> Remark:
+    first, second = left.read_bytes(), right.read_bytes()
+    if first == second:
+        return Remark("files with the same bytes", "")
+    common = min(len(first), len(second))
+    at = next((at for at in range(common) if first[at] != second[at]), common)
+    if case.layers[index].format != "qcow2":
+        return Remark("files that differ", f"{left.name} at {at:#x}")
+    if at == common:
+        return Remark("files of another length", f"{len(first)} and {len(second)} bytes")
+    region = region_at(Layer(left, "qcow2", {}, first), at)
+    kind = region.partition(" of ")[0].partition(" and ")[0]
+    text = f"{left.name} at host offset {at:#x}, in {region}: {first[at]:02x} and {second[at]:02x}"
+    return Remark(f"files that differ first in: {kind}", text)
