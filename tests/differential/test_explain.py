@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from support.claims import check_claims
 from support.differential import EXHAUSTIVE, scratch_home
 from support.random_layers import RandomChain, random_chain
@@ -22,6 +21,7 @@ from support.random_layers import RandomChain, random_chain
 import qcow2crypt
 from qcow2crypt.explaining.facts import Explanation, LayerStep
 from qcow2crypt.explaining.regions import RegionKind
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 SECTOR = 512
 SEEDS = range(2000 if EXHAUSTIVE else 200)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import make_sample_page as sample
 import pytest
-from oracles.qemu_img import Disk, QemuImg
 from source_tree import ROOT
+
+from qcow2crypt.testing.witness import Disk, QemuImg
 
 
 def test_the_committed_files_are_what_the_script_makes(tmp_path: Path) -> None:

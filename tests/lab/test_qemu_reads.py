@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from oracles.qemu_img import Disk, QemuError, QemuImg
 
 import qcow2crypt
 from qcow2crypt.lab import DEMONSTRATIONS, bitflip, modes, move, salt, truncated, wrong
@@ -17,6 +16,7 @@ from qcow2crypt.lab.desk import Desk, ciphertext, overwrite
 from qcow2crypt.lab.search import marked_sectors, search_marks, search_stages
 from qcow2crypt.lab.session import Shown
 from qcow2crypt.lab.watermark import COUNT, PIECE, PIECES, PLANTED, disk
+from qcow2crypt.testing.witness import Disk, QemuError, QemuImg
 
 pytestmark = pytest.mark.slow  # it is about QEMU, which is the same on every Python
 

@@ -12,7 +12,6 @@ from types import ModuleType
 import jsonschema
 import pytest
 from cli.schemas import schema
-from oracles.qemu_img import QemuImg
 from source_tree import ROOT
 
 from qcow2crypt.lab import DEMONSTRATIONS
@@ -20,6 +19,7 @@ from qcow2crypt.lab.base import QEMU
 from qcow2crypt.lab.qemu import Qemu
 from qcow2crypt.lab.session import as_dict, show
 from qcow2crypt.lab.stored import Stored
+from qcow2crypt.testing.witness import QemuImg
 
 BY_LUKS = {
     "truncated": {"luks-right", "luks"},

@@ -14,13 +14,13 @@ from pathlib import Path
 import golden
 import pytest
 import support.limited
-from damage.hostile import CLAIMS, CROSSED, LARGE, large
 from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import Counting
 
 import qcow2crypt
 from qcow2crypt.errors import Qcow2CryptError
+from qcow2crypt.testing.damage.hostile import CLAIMS, CROSSED, LARGE, large
 
 NAMES = (
     "aes-c512-snapshot.qcow2",

@@ -22,9 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from oracles.qemu_img import TRIES, UNLUCKY
-
 import qcow2crypt
+from qcow2crypt.testing.witness import TRIES, UNLUCKY
 
 LANGUAGES = ("console", "python")
 _FENCE = re.compile(r"^( *)(`{3,})([\w{}-]*) *$")

@@ -11,7 +11,6 @@ from typing import Any
 
 import golden
 import pytest
-from damage.tiny import put, tiny
 from support.explained import check_wording, explained
 
 import qcow2crypt
@@ -24,6 +23,7 @@ from qcow2crypt.errors import (
 from qcow2crypt.explaining.decryption import luks_iv
 from qcow2crypt.explaining.regions import RegionKind
 from qcow2crypt.explaining.wording import as_text
+from qcow2crypt.testing.damage.tiny import put, tiny
 
 ALONE = [name for name in golden.ALONE if ".qcow" in name]
 

@@ -7,11 +7,11 @@ import struct
 
 import golden
 import pytest
-from damage.tiny import put, tiny
 from support.explained import check_wording, explained
 
 import qcow2crypt
 from qcow2crypt.explaining.regions import RegionKind
+from qcow2crypt.testing.damage.tiny import put, tiny
 
 PLACES = {0: RegionKind.HEADER, 512: RegionKind.REFCOUNT_TABLE, 1024: RegionKind.REFCOUNT_BLOCK}
 

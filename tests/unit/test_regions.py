@@ -7,8 +7,6 @@ import random
 
 import golden
 import pytest
-from damage.hostile import WHOLE
-from damage.tiny import entry, put, tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from support.claims import check_claims, opened
@@ -18,6 +16,8 @@ from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.explaining.filemap import FileMap, file_map, map_file, region_at
 from qcow2crypt.explaining.regions import Claim, Region, RegionKind, regions_of
 from qcow2crypt.image.hostfile import Source
+from qcow2crypt.testing.damage.hostile import WHOLE
+from qcow2crypt.testing.damage.tiny import entry, put, tiny
 
 QCOW2 = tuple(name for name in golden.NAMES if name.endswith(".qcow2"))
 QCOW = tuple(name for name in golden.NAMES if ".qcow" in name)
