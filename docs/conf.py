@@ -34,6 +34,8 @@ include_patterns = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "benchmarks/README.md",
+    "corpus/README.md",
+    "corpus/golden/README.md",
     "csrc/README.md",
     "qcow2crypt/data/README.md",
     "tests/vectors/PROVENANCE.md",
@@ -61,6 +63,12 @@ TREE = {
             "lab",
         ],
         "Build on it": ["library", "api"],
+        "Compare with QEMU": [
+            "difftest",
+            "testing",
+            "The corpus <../corpus/README>",
+            "fuzzing",
+        ],
         "How fast, and why": ["conversion", "bench", "interleaving", "does-qemu-use-aes-ni"],
         "Believe it": ["validation", "vectors", "native-proof"],
         "Work on it": [
@@ -71,6 +79,8 @@ TREE = {
         ],
     },
     "docs/course/index": {"": ["[01][0-9]-*", "glossary"]},
+    "docs/difftest": {"": ["difftest/*"]},
+    "corpus/README": {"": ["golden/README"]},
     "docs/vectors": {"": ["../tests/vectors/PROVENANCE", "../qcow2crypt/data/README"]},
 }
 
