@@ -73,6 +73,11 @@ fuzz: ## fuzz the parsers and the C boundary (FUZZ_SECONDS=60 for each)
 	@for target in engines compressed images; do \
 	    $(BIN)/python fuzz/fuzz.py $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS) || exit 1; done
 
+.PHONY: mutate
+mutate: ## mutation testing of the core (ARGS="cipher ivgen" for some modules)
+	@tools/setup-venv.sh mutate
+	@$(BIN)/python tools/mutate.py $(ARGS)
+
 .PHONY: check
 check: lint types test ## what to run before a commit
 

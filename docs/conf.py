@@ -68,6 +68,7 @@ TREE = {
             "testing",
             "The corpus <../corpus/README>",
             "fuzzing",
+            "mutation",
         ],
         "How fast, and why": ["conversion", "bench", "interleaving", "does-qemu-use-aes-ni"],
         "Believe it": ["validation", "vectors", "native-proof"],

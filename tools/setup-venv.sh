@@ -7,6 +7,7 @@
 #   tools/setup-venv.sh docs    what `run` needs, and Sphinx and Jupyter for the documents
 #   tools/setup-venv.sh bench   what `run` needs, and what the benchmarks compare with
 #   tools/setup-venv.sh fuzz    what `run` needs, and atheris
+#   tools/setup-venv.sh mutate  what `test` needs but browsers, and cosmic-ray
 #
 # Does nothing, and needs no network, when that was done before and nothing it rests on changed.
 # The C kernels are compiled with it, as QCOW2CRYPT_NATIVE says (see setup.py).  All purposes but
@@ -16,7 +17,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$root"
 
-purpose=${1:?run, test, dev, docs, bench or fuzz}
+purpose=${1:?run, test, dev, docs, bench, fuzz or mutate}
 venv=.venv
 
 # ---------------------------------------------------------------------------- which interpreter
@@ -96,7 +97,8 @@ case $purpose in
     docs) target=".[docs]" covers="docs dev" ;;
     bench) target=".[bench]" covers="bench" ;;
     fuzz) target=".[fuzz]" covers="fuzz" ;;
-    *) fail "the purpose is run, test, dev, docs, bench or fuzz, not '$purpose'" ;;
+    mutate) target=".[mutate]" covers="mutate" ;;
+    *) fail "the purpose is run, test, dev, docs, bench, fuzz or mutate, not '$purpose'" ;;
 esac
 for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi

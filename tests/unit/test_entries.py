@@ -57,3 +57,5 @@ def test_the_bits_do_not_overlap() -> None:
     together = parts[0] | parts[1] | parts[2] | parts[3]
     assert together == sum(parts)
     assert sum(1 << bit for bit in range(9, 56)) == entries.OFFSET_MASK
+    assert parts[1:] == (2**63, 2**62, 1)
+    assert (entries.ENTRY_SIZE, entries.EXTENDED_ENTRY_SIZE) == (8, 16)

@@ -32,9 +32,10 @@ def test_the_key_is_that_of_the_textbook(passphrase: str | bytes) -> None:
     assert key_from_passphrase(passphrase) == passphrase_to_key(passphrase)
 
 
-def test_a_lone_surrogate_is_refused_without_showing_the_passphrase() -> None:
+@pytest.mark.parametrize("surrogate", [0xD800, 0xDC80, 0xDFFF])
+def test_a_lone_surrogate_is_refused_without_showing_the_passphrase(surrogate: int) -> None:
     with pytest.raises(SecretError) as caught:
-        key_from_passphrase("open sesame\udc80")
+        key_from_passphrase("open sesame" + chr(surrogate))
     assert "sesame" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -54,7 +55,10 @@ def test_a_lone_surrogate_is_refused_without_showing_the_passphrase() -> None:
         (b"0123456789abcdef\n", ["only the first 16", "newline byte, which is beyond"]),
         (b"\xff", ["not UTF-8 or has a zero byte"]),
         (b"a\0b", ["not UTF-8 or has a zero byte"]),
-        (b"0123456789abcdefg\xff\n", ["only the first 16", "newline byte, which", "not UTF-8"]),
+        (
+            b"0123456789abcdefg\xff\n",
+            ["only the first 16", "newline byte, which is beyond", "not UTF-8"],
+        ),
     ],
 )
 def test_warnings(passphrase: bytes, words: list[str]) -> None:

@@ -216,3 +216,170 @@ def test_protected_ranges_and_single_clusters() -> None:
     guard.remove_range(3, 20)
     guard.discard([100, 11])
     assert {cluster for cluster in range(120) if cluster in guard} == set(range(10, 15))
+
+
+# ------------------------------------------------------------------------ counts above one
+
+
+@pytest.mark.parametrize("order", range(7))
+def test_a_reference_more_up_to_what_the_width_can_count(order: int) -> None:
+    file, header, refcounts = fresh(order)
+    cluster = refcounts.allocate(1)
+    most = (1 << (1 << order)) - 1
+    for count in range(1, min(most, 300)):
+        assert refcounts.can_share(cluster)
+        refcounts.share(cluster)
+        assert refcounts.get(cluster) == count + 1
+    if most < 300:
+        assert not refcounts.can_share(cluster)
+        with pytest.raises(TargetError, match=f"{1 << order} bits cannot count one more"):
+            refcounts.share(cluster)
+        assert refcounts.get(cluster) == most
+    again = Refcounts(file, write(file, header, refcounts), protected())
+    assert again.get(cluster) == min(most, 300)
+
+
+def test_what_is_free_or_metadata_gets_no_reference_more() -> None:
+    _, _, refcounts = fresh(4)
+    with pytest.raises(FormatError, match="in use is counted as free"):
+        refcounts.share(3)
+    for cluster in (0, 1, 2):  # header, refcount table, its block
+        with pytest.raises(FormatError, match="metadata is counted as free"):
+            refcounts.share(cluster)
+    assert not refcounts.dirty
+
+
+def test_the_last_reference_that_goes_frees_a_cluster_and_is_written() -> None:
+    file, header, refcounts = fresh(4)
+    cluster = refcounts.allocate(2)
+    refcounts.filling = cluster
+    refcounts.share(cluster)
+    refcounts.write_blocks()
+    refcounts.release(cluster)
+    assert refcounts.settle() == []
+    assert refcounts.filling == cluster
+    refcounts.release(cluster)
+    refcounts.release(cluster)  # more than there are: a damaged image
+    assert refcounts.settle() == [cluster]
+    assert refcounts.filling is None
+    again = Refcounts(file, write(file, header, refcounts), protected())
+    assert [again.get(cluster + n) for n in (0, 1)] == [0, 1]
+
+
+# --------------------------------------------------------------------- what is held in memory
+
+
+def test_what_waits_is_told() -> None:
+    _, _, refcounts = fresh(4)
+    assert (refcounts.dirty, refcounts.dirty_bytes, refcounts.has_releases) == (False, 0, False)
+    first = refcounts.allocate(6)
+    assert (refcounts.dirty, refcounts.dirty_bytes) == (True, SIZE)
+    refcounts.write_blocks()
+    assert (refcounts.dirty, refcounts.dirty_bytes) == (False, 0)
+    refcounts.release(first, 0)
+    assert not refcounts.has_releases
+    refcounts.release(first, 2)
+    refcounts.release(first + 2)  # follows: one range
+    assert (refcounts.dirty, refcounts.dirty_bytes) == (True, 128)
+    refcounts.release(first + 4)
+    assert (refcounts.has_releases, refcounts.dirty_bytes) == (True, 256)
+    assert refcounts.settle() == [first, first + 1, first + 2, first + 4]
+    assert (refcounts.has_releases, refcounts.dirty_bytes) == (False, SIZE)
+
+
+def test_few_clean_blocks_are_kept_and_all_dirty_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcow2crypt.image.qcow2.edit.refcounts._KEPT_BYTES", 1)
+    file, header, refcounts = fresh(6)
+    refcounts.allocate(64 * 20)
+    assert len(refcounts._blocks) == 21
+    header = write(file, header, refcounts)
+    assert len(refcounts._blocks) == 4
+    again = Refcounts(file, header, protected())
+    assert all(again.get(cluster) == 1 for cluster in range(64 * 20))
+    assert list(again._blocks) == [16, 17, 18, 19]
+    again.get(16 * 64)  # the one used last stays the longest
+    again.get(0)
+    assert list(again._blocks) == [18, 19, 16, 0]
+    again.share(5 * 64)
+    for index in range(6, 16):
+        again.get(index * 64)
+    assert list(again._blocks) == [5, 12, 13, 14, 15]
+    assert again.get(5 * 64) == 2
+
+
+# ------------------------------------------------------------------------------ new structures
+
+
+def test_a_table_grows_by_half() -> None:
+    _, _, refcounts = fresh(6)
+    first = refcounts.allocate(64 * 64)
+    assert first == 3
+    # 66 blocks count what there is then; half as many again may come; 64 entries in a cluster.
+    assert refcounts.table_clusters == 2
+    # Behind what was taken: the blocks 1 to 65, then the table.
+    assert refcounts.table_offset == (first + 64 * 64 + 65) * SIZE
+    assert refcounts.allocate(1) == first + 64 * 64 + 65 + 2
+    assert refcounts.get(1) == 1
+    assert 1 in refcounts.settle()
+
+
+def test_a_table_that_moved_is_written_whole_and_one_that_did_not_by_entries() -> None:
+    file, header, refcounts = fresh(6)
+    refcounts.allocate(64 * 64)
+    header = write(file, header, refcounts)
+    assert not refcounts.table_dirty
+    file.pwrite(b"\xee" * 8, refcounts.table_offset + 8 * 8)
+    refcounts.allocate(64)
+    assert refcounts.table_dirty
+    assert not refcounts.table_moved
+    refcounts.write_blocks()
+    refcounts.write_table()
+    assert not refcounts.table_dirty
+    table = file.pread(refcounts.table_clusters * SIZE, refcounts.table_offset)
+    entries = [int.from_bytes(table[at : at + 8], "big") for at in range(0, len(table), 8)]
+    assert table[64:72] == b"\xee" * 8  # this one was not new
+    assert all(entries[:67])
+    assert not any(entries[67:])
+
+
+def test_a_run_of_free_clusters_ends_with_its_block() -> None:
+    _, _, refcounts = fresh(6)
+    assert refcounts.allocate(57) == 3
+    assert refcounts.allocate_run(10) == (60, 4)
+    assert refcounts.allocate_run(1) == (64, 1)
+    assert refcounts.allocate_run(1) == (66, 1)  # 65 is the block that counts 64 to 127
+
+
+# --------------------------------------------------------------------------- the end of the file
+
+
+def test_the_end_is_behind_the_last_cluster_in_use() -> None:
+    file, header, refcounts = fresh(6)
+    assert refcounts.end() == 3
+    first = refcounts.allocate(200)
+    file.truncate((first + 300) * SIZE)
+    blocks = 3
+    assert refcounts.end() == first + 200 + blocks
+    refcounts.refuse_to_cut()
+    refcounts.give_back(first, 200)
+    assert refcounts.end() == first + 200 + blocks
+    header = write(file, header, refcounts)
+    guard = protected()
+    guard.add(290)
+    again = Refcounts(file, header, guard)
+    with pytest.raises(FormatError, match="metadata is counted as free") as caught:
+        again.refuse_to_cut()
+    assert "refcount of cluster 290" in str(caught.value)
+    file.truncate(290 * SIZE)  # what lies behind the file cannot be cut off
+    with pytest.raises(FormatError, match="refcount of cluster 289"):
+        again.refuse_to_cut()
+
+
+def test_a_table_entry_that_cannot_be_is_told_with_its_place() -> None:
+    file, header, _ = fresh(4)
+    file.pwrite((1 << 40).to_bytes(8, "big"), SIZE + 8 * 5)
+    with pytest.raises(FormatError) as caught:
+        Refcounts(file, header, protected())
+    error = caught.value
+    assert (error.field, error.offset) == ("refcount table entry 5", SIZE + 40)
+    assert error.found == f"{1 << 40:#018x}"

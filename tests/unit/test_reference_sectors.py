@@ -52,9 +52,10 @@ def test_key_is_the_passphrase_cut_or_filled(passphrase: bytes) -> None:
     assert key == passphrase[:16] + bytes(16 - len(passphrase[:16]))
 
 
-def test_text_without_a_utf8_form() -> None:
+@pytest.mark.parametrize("surrogate", [0xD800, 0xDCFF, 0xDFFF])
+def test_text_without_a_utf8_form(surrogate: int) -> None:
     with pytest.raises(ValueError, match="give it as bytes") as caught:
-        passphrase_to_key("opensesame\udcff")
+        passphrase_to_key("opensesame" + chr(surrogate))
     error: BaseException | None = caught.value
     while error is not None:  # neither it nor what led to it holds the passphrase
         assert "opensesame" not in repr(error) + repr(vars(error))
