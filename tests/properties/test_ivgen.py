@@ -66,6 +66,15 @@ def test_plain_starts_anew_after_32_bits_and_plain64_does_not() -> None:
 
 @each_engine
 @each_generator
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_last_sector_has_an_iv(name: str, engine: str, count: int) -> None:
+    generate = ivgen.iv_generator(name, KEY, every_engine.engine(engine))
+    first = SECTOR_NUMBER_MAX - max(count - 1, 0)
+    assert generate(first, count) == one_by_one(name, KEY, first, count)
+
+
+@each_engine
+@each_generator
 @pytest.mark.parametrize(
     ("first", "count"),
     [
@@ -88,3 +97,29 @@ def test_runs_beyond_64_bits_are_refused(name: str, engine: str, first: int, cou
 def test_a_generator_that_is_not_known() -> None:
     with pytest.raises(ArgumentError, match="no IV generator 'plain65'; there are: plain, plain64"):
         ivgen.iv_generator("plain65", KEY, engines.get())
+
+
+class MakesIvs:
+    """An engine that makes the IVs of plain64 by itself, and looks at no number."""
+
+    name = "makes-ivs"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def expand_key(self, key: bytes) -> engines.ExpandedKey:
+        return engines.get("pure").expand_key(key)
+
+    def plain64(self, first: int, count: int) -> bytes:
+        self.asked.append((first, count))
+        return b"".join((first + i).to_bytes(16, "little") for i in range(count))
+
+
+def test_an_engine_that_makes_ivs_is_asked_only_for_numbers_that_are() -> None:
+    engine = MakesIvs()
+    for name in ("plain64", "essiv:sha256"):
+        generate = ivgen.iv_generator(name, KEY, engine)
+        assert generate(7, 3) == one_by_one(name, KEY, 7, 3)
+        with pytest.raises(ArgumentError):
+            generate(2**64 - 1, 2)
+    assert engine.asked == [(7, 3)] * 2
