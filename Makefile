@@ -31,7 +31,7 @@ test: ## run all tests (ARGS="-k engine" for some of them)
 	@tools/setup-qemu.sh
 	@tools/setup-native-tools.sh
 	@tools/setup-browser.sh
-	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: ## ruff: rules and format
