@@ -17,10 +17,11 @@ mkdir -p "$folder/inputs"
 flags=(-std=gnu11 -Wall -Wextra -Werror -g -fno-sanitize-recover=all)
 sanitize=address,undefined,fuzzer
 missing="on Debian: apt-get install clang libclang-rt-dev"
-command -v clang >/dev/null || { say "clang is not installed; $missing"; exit 77; }
+absent() { say "$1, so csrc is not fuzzed; $missing"; exit 77; }
+command -v clang >/dev/null || absent "clang is not installed"
 echo 'int LLVMFuzzerTestOneInput(const char *p, long n) { return !p && n; }' |
     clang -x c - -fsanitize=$sanitize -o "$folder/probe" 2>/dev/null ||
-    { say "clang has no libFuzzer or no sanitizers here; $missing"; exit 77; }
+    absent "clang has no libFuzzer or no sanitizers here"
 rm "$folder/probe"
 
 program=$folder/fuzz-csrc

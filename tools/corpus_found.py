@@ -1,4 +1,4 @@
-"""The images of the corpus that fuzzing found: they are kept as they are, nothing can make them again.
+"""The images of the corpus that fuzzing found: kept as they are, since nothing makes them again.
 
 What stands in a manifest beside the bytes, its name, what it is about and why QEMU may do something
 else, was written by whoever added it; the rest is asked for anew each time.
