@@ -73,6 +73,10 @@ fuzz: ## fuzz the parsers and the C boundary (FUZZ_SECONDS=60 for each)
 	@for target in engines compressed images; do \
 	    $(BIN)/python fuzz/fuzz.py $$target -max_total_time=$(FUZZ_SECONDS) $(ARGS) || exit 1; done
 
+.PHONY: fuzz-c
+fuzz-c: ## fuzz the C kernels alone, with clang (FUZZ_SECONDS=60)
+	@fuzz/csrc.sh build/fuzz/csrc -max_total_time=$(FUZZ_SECONDS) $(ARGS)
+
 .PHONY: check
 check: lint types test ## what to run before a commit
 
