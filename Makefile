@@ -31,7 +31,7 @@ test: ## run all tests (ARGS="-k engine" for some of them)
 	@tools/setup-qemu.sh
 	@tools/setup-native-tools.sh
 	@tools/setup-browser.sh
-	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --maxprocesses=8 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: ## ruff: rules and format
@@ -77,6 +77,10 @@ fuzz: ## fuzz the parsers and the C boundary (FUZZ_SECONDS=60 for each)
 mutate: ## mutation testing of the core (ARGS="cipher ivgen" for some modules)
 	@tools/setup-venv.sh mutate
 	@$(BIN)/python tools/mutate.py $(ARGS)
+
+.PHONY: fuzz-c
+fuzz-c: ## fuzz the C kernels alone, with clang (FUZZ_SECONDS=60)
+	@fuzz/csrc.sh build/fuzz/csrc -max_total_time=$(FUZZ_SECONDS) $(ARGS)
 
 .PHONY: check
 check: lint types test ## what to run before a commit

@@ -3,6 +3,9 @@
     python tools/make_corpus.py                 # make all of corpus/ but the golden images
     python tools/make_corpus.py --check         # make all again and compare, write nothing
     python tools/make_corpus.py --check --every 20    # one in twenty
+    python tools/make_corpus.py --add FILE --name NAME --about WORDS [--why WORDS]
+
+The last one puts an input that fuzzing found into corpus/found.
 
 Needs qemu-img and qemu-io.  Each image is read and checked by qemu-img, and what that said goes
 into its manifest.  Where QEMU and this package differ, the recipe must say why, or nothing is
@@ -15,24 +18,27 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from corpus_drafts import Draft, drafts, reads
+from corpus_found import GROUP, found_draft, found_drafts
 from corpus_random import random_drafts
 from source_tree import ROOT
 
+from qcow2crypt.testing import corpus
 from qcow2crypt.testing.outcomes import LARGEST, read_whole
 from qcow2crypt.testing.tools import QemuTools
 from qcow2crypt.testing.witness import QemuImg
 
-CORPUS = ROOT / "corpus"
+CORPUS = Path(os.environ.get(corpus.VARIABLE) or ROOT / "corpus")
 NOT_THIS_QEMU = 77
 TIMEOUT = 60
 
@@ -171,13 +177,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     parser.add_argument("--every", type=int, default=1, help="only one image in so many")
+    parser.add_argument("--add", metavar="FILE", type=Path, help="an input that fuzzing found")
+    parser.add_argument("--name", help="of it in the corpus: words-like-this")
+    parser.add_argument("--about", help="what is odd about it")
+    parser.add_argument("--why", default="", help="why QEMU does something else, where it does")
     args = parser.parse_args()
+    if args.add and not (args.name and args.about):
+        parser.error("--add needs --name and --about")
     qemu = QemuImg.find()
     if qemu is None:
         sys.exit("qemu-img and qemu-io are needed (on Debian: apt-get install qemu-utils)")
     if args.check and qemu.version != _made_with():
         print(f"the corpus was made with QEMU {_made_with()}; here is {qemu.version}")
         return NOT_THIS_QEMU
+    if args.add:
+        return _add(qemu, found_draft(args.name, args.about, args.add.read_bytes(), args.why))
     return _check(qemu, args.every) if args.check else _make(qemu)
 
 
@@ -186,9 +200,15 @@ def _made_with() -> str:
     return str(json.loads(path.read_text(encoding="utf-8"))["seen"][0]["version"])
 
 
+def _all(every: int = 1) -> Iterator[Draft]:
+    yield from drafts(every)
+    yield from random_drafts(CORPUS / "random", every)
+    yield from found_drafts(CORPUS / GROUP, every)
+
+
 def _check(qemu: QemuImg, every: int) -> int:
     wrong, number = [], 0
-    for draft in itertools.chain(drafts(every), random_drafts(CORPUS / "random", every)):
+    for draft in _all(every):
         found = manifest(draft, qemu)
         if found is not None:
             number += 1
@@ -198,10 +218,23 @@ def _check(qemu: QemuImg, every: int) -> int:
     return 1 if wrong else 0
 
 
+def _add(qemu: QemuImg, draft: Draft) -> int:
+    found = manifest(draft, qemu)
+    if found is None:
+        print("its disk or its file is too large for the corpus")
+        return 1
+    print(text_of(found), end="")
+    if differs(found) and not draft.why:
+        print("QEMU does something else: add --why and say why, or mend what is wrong here")
+        return 1
+    write(draft, found, CORPUS / draft.group)
+    return 0
+
+
 def _make(qemu: QemuImg) -> int:
     with tempfile.TemporaryDirectory() as name:
         made, wrong, number = Path(name), [], 0
-        for draft in itertools.chain(drafts(), random_drafts(CORPUS / "random")):
+        for draft in _all():
             found = manifest(draft, qemu)
             if found is None:
                 continue

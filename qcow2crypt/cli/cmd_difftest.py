@@ -40,8 +40,7 @@ OPTIONS = (
         "writer",
         name="writer",
         metavar="WHO",
-        about="whose images QEMU reads: ours, none, or a command with {case} and {folder} "
-        "(default: ours if the subject is ours)",
+        about="whose images QEMU reads: ours, none, a command (default: ours for ours)",
     ),
     Option(
         "profile",
@@ -71,13 +70,13 @@ OPTIONS = (
         "output",
         name="output",
         metavar="FOLDER",
-        about="where reports go: a new folder (default: difftest-SEED, or difftest-SEED-2, ...)",
+        about="where reports go: a new folder (default: difftest-SEED)",
     ),
     Option("resume", name="resume", metavar="FOLDER", about="go on with a run that was broken off"),
     Option(
         "allow-refusals",
         name="allow-refusals",
-        about="end with 0 where the subject only refuses, by an error, what the oracle reads",
+        about="end with 0 where the subject refuses by an error what the oracle reads",
     ),
     Option("json", name="json", about="print the summary as JSON"),
     QUIET,

@@ -60,12 +60,11 @@ def in_turn(
     them may still wait for the next job, and should wait no longer.  Of the errors of several
     jobs that of the first is raised, unchanged.  When this returns or raises, no thread is left.
     """
-    if threads == 1:
-        worker = make_worker()
-        for job in jobs:
-            tell(worker(job, nullcontext()))
-    else:
-        _Line(iter(jobs), make_worker, give_up or _nothing).run(threads, tell)
+    if threads > 1 and _Line(iter(jobs), make_worker, give_up or _nothing).run(threads, tell):
+        return
+    worker = make_worker()
+    for job in jobs:
+        tell(worker(job, nullcontext()))
 
 
 def _nothing() -> None:
@@ -94,25 +93,35 @@ class _Line:
         self._failed: int | None = None
         self._error: BaseException | None = None
 
-    def run(self, threads: int, tell: Callable[[int], None]) -> None:
-        """Start the threads, tell what is done, and wait for their end."""
+    def run(self, threads: int, tell: Callable[[int], None]) -> bool:
+        """Start the threads, tell what is done, and wait for their end.
+
+        Where the system has room for fewer threads, fewer do the work; False if it has for none.
+        """
         workers = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
-        started = []
+        started: list[threading.Thread] = []
         self._working = threads
         try:
             for thread in workers:
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # a limit of memory or of processes
+                    break
                 started.append(thread)
+            with self._changed:
+                self._working -= threads - len(started)
             self._watch(tell)
         finally:
             with self._changed:
                 self._stopped = True
                 self._changed.notify_all()
-            self._give_up()
+            if started:
+                self._give_up()
             for thread in started:
                 thread.join()
         if self._error is not None:
             raise self._error
+        return bool(started)
 
     def _watch(self, tell: Callable[[int], None]) -> None:
         told = 0

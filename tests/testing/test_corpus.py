@@ -6,6 +6,7 @@ import functools
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from qcow2crypt.testing.corpus import Entry, Outcome
 from qcow2crypt.testing.outcomes import read_whole
 
 FOLDER = ROOT / "corpus"
-GROUPS = ("damage", "golden", "hostile", "ours", "qemu", "random")
+GROUPS = ("damage", "found", "golden", "hostile", "ours", "qemu", "random")
 MANIFESTS = [path.relative_to(FOLDER) for path in corpus.manifests(FOLDER)]
 LARGEST = 3 << 20
 """Bytes of the whole folder."""
@@ -155,16 +156,55 @@ def test_passphrases_are_not_in_the_repr() -> None:
     assert entry.secret.decode() not in repr(entry)
 
 
-def test_some_of_it_is_made_again_and_is_the_same(tmp_path: Path) -> None:
+def make_corpus(
+    home: Path, *words: str | Path, into: Path = FOLDER
+) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "make_corpus.py", "--check", "--every", "40"],
+        [sys.executable, ROOT / "tools" / "make_corpus.py", *words],
         check=False,
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=home,
+        env={**os.environ, corpus.VARIABLE: str(into)},
     )
-    if done.returncode == 77:
-        pytest.skip(f"the corpus was not made again: {done.stdout.strip()}")
     if "are needed" in done.stderr:
         pytest.skip("the corpus was not made again: qemu-img and qemu-io are not installed")
+    return done
+
+
+def test_some_of_it_is_made_again_and_is_the_same(tmp_path: Path) -> None:
+    done = make_corpus(tmp_path, "--check", "--every", "40")
+    if done.returncode == 77:
+        pytest.skip(f"the corpus was not made again: {done.stdout.strip()}")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_fuzzing_found_is_added(tmp_path: Path) -> None:
+    (entry, *_) = corpus.entries(FOLDER, group="found")
+    found = tmp_path / "crash-0123"
+    found.write_bytes(entry.data)
+    done = make_corpus(
+        tmp_path, "--add", found, "--name", entry.name, "--about", entry.about, into=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    added = corpus.load(tmp_path / "found" / f"{entry.name}.json")
+    assert (added.data, added.about, added.expected) == (entry.data, entry.about, entry.expected)
+    assert (added.format, added.features, added.secrets) == (
+        entry.format,
+        entry.features,
+        entry.secrets,
+    )
+
+
+def test_who_adds_what_qemu_does_otherwise_must_say_why(tmp_path: Path) -> None:
+    entry = next(one for one in corpus.entries(FOLDER, group="damage") if one.why)
+    found = tmp_path / "crash-0123"
+    found.write_bytes(entry.data)
+    words = ("--add", found, "--name", "odd", "--about", entry.about)
+    done = make_corpus(tmp_path, *words, into=tmp_path)
+    assert done.returncode == 1
+    assert "say why" in done.stdout, done.stderr
+    assert not (tmp_path / "found").exists()
+    done = make_corpus(tmp_path, *words, "--why", entry.why, into=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert corpus.load(tmp_path / "found" / "odd.json").why == entry.why

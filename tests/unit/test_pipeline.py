@@ -125,5 +125,33 @@ def test_a_job_that_fails_goes_before_one_that_cannot_be_made(threads: int) -> N
         in_turn(jobs(), lambda: work, lambda _: None, threads)
 
 
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_a_system_with_room_for_few_threads(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may limit processes, and threads are counted as such."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == room:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    done: list[int] = []
+    told: list[int] = []
+    given_up: list[bool] = []
+
+    def work(job: int, turn: Turn) -> int:
+        with turn:
+            done.append(job)
+        return job
+
+    in_turn(iter(range(20)), lambda: work, told.append, 4, give_up=lambda: given_up.append(True))
+    assert (done, told[-1]) == (list(range(20)), 19)
+    assert (len(started), given_up) == (room, [True] * (room > 0))
+    assert not any(thread.is_alive() for thread in started)
+
+
 def test_default_threads() -> None:
     assert 1 <= default_threads() <= 4
