@@ -104,7 +104,7 @@ for done in $covers; do
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then exit 0; fi
 done
 what=(--editable "$target")
-for done in run test dev docs bench fuzz; do
+for done in run test dev docs bench fuzz mutate; do
     # The package is there, built from what lies here: only what else this purpose needs.
     if [ "$(cat "$venv/.installed-$done" 2>/dev/null)" = "$key" ]; then what=("qcow2crypt${target#.}"); fi
 done
