@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import shlex
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,7 @@ from source_tree import ROOT
 
 from qcow2crypt.testing.case import Case
 from qcow2crypt.testing.damage import SECRET, Damage, MapDamage, hostile, rows
-
-DATE = 1_700_000_000
-"""The date of every snapshot: QEMU writes the present one, and no image could be made again."""
+from qcow2crypt.testing.dates import with_one_date
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def sound(recipe: corpus_sound.Recipe) -> Draft:
             (folder / f"s{depth}").write_bytes(secret)
         for command in recipe.commands:
             _run(command, folder)
-        files = {name: still((folder / name).read_bytes()) for name in recipe.files}
+        files = {name: with_one_date((folder / name).read_bytes()) for name in recipe.files}
     return Draft(
         "qemu",
         recipe.name,
@@ -90,20 +87,6 @@ def _run(command: str, folder: Path) -> None:
     )
     if done.returncode or "failed" in done.stdout:
         raise RuntimeError(f"{command}\n{done.stdout}{done.stderr}")
-
-
-def still(data: bytes) -> bytes:
-    """The file with the dates of its snapshots set to one that stays."""
-    if data[:4] != b"QFI\xfb" or int.from_bytes(data[4:8], "big") < 2:
-        return data
-    changed = bytearray(data)
-    count, offset = struct.unpack_from(">IQ", data, 60)
-    for _ in range(count):
-        id_size, name_size = struct.unpack_from(">HH", data, offset + 12)
-        (extra,) = struct.unpack_from(">I", data, offset + 36)
-        struct.pack_into(">II", changed, offset + 16, DATE, 0)
-        offset += -(-(40 + extra + id_size + name_size) // 8) * 8
-    return bytes(changed)
 
 
 def ours() -> Iterator[Draft]:

@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from corpus_drafts import Draft, still
+from corpus_drafts import Draft
 
 from qcow2crypt.testing.case import Case, Layer, Operation, Snapshot, Write
+from qcow2crypt.testing.dates import with_one_date
 from qcow2crypt.testing.generate import PROFILES, make_case
 from qcow2crypt.testing.script import MakeFile, steps
 from qcow2crypt.testing.tools import QemuTools
@@ -87,7 +88,7 @@ def _made(case: Case, tools: QemuTools) -> dict[str, bytes]:
         names += [
             case.data_name(index) for index, layer in enumerate(case.layers) if layer.data_file
         ]
-        return {name: still((folder / name).read_bytes()) for name in names}
+        return {name: with_one_date((folder / name).read_bytes()) for name in names}
 
 
 def _features(layer: Layer) -> Iterator[str]:

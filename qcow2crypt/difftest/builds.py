@@ -6,6 +6,7 @@ lies there in the file of the oracle.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from qcow2crypt.difftest.outcomes import Outcome, Refused
 from qcow2crypt.difftest.readers import QemuReader, Remark
 from qcow2crypt.errors import DifftestError
 from qcow2crypt.testing.case import Case
+from qcow2crypt.testing.dates import with_one_date
 from qcow2crypt.testing.regions import region_at
 from qcow2crypt.testing.textbook import Layer
 from qcow2crypt.testing.tools import QemuTools
@@ -67,7 +69,7 @@ def builds_in(folder: Path) -> list[str]:
     places += [
         path / "bin" for path in sorted(folder.glob("*")) if (path / "bin/qemu-img").exists()
     ]
-    found = sorted((tools_of(str(path)).version, str(path.absolute())) for path in places)
+    found = sorted((_number(tools_of(str(path)).version), str(path.absolute())) for path in places)
     if len(found) < 2:
         raise DifftestError(
             f"'{folder}' holds {len(found)} builds of QEMU: two or more are needed, each a folder "
@@ -76,8 +78,13 @@ def builds_in(folder: Path) -> list[str]:
     return [PREFIX + path for _, path in found]
 
 
+def _number(version: str) -> tuple[int, ...]:
+    """A version to be sorted by: 5.2.0 comes before 10.0."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition(" (")[0]))
+
+
 def _compared(case: Case, index: int, left: Path, right: Path) -> Remark:
-    first, second = left.read_bytes(), right.read_bytes()
+    first, second = (with_one_date(path.read_bytes()) for path in (left, right))
     if first == second:
         return Remark("files with the same bytes", "")
     common = min(len(first), len(second))

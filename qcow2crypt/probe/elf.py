@@ -168,6 +168,12 @@ class Elf:
                     rows.append((texts + name, value, extent, info & 15, section))
         return tuple((self._text(name), *rest) for name, *rest in rows)  # type: ignore[misc]
 
+    def value_of(self, name: str) -> int | None:
+        """The address of what the file defines under this name."""
+        return next(
+            (at for own, at, _, _, section in self.symbols if section and own == name), None
+        )
+
     @functools.cached_property
     def imports(self) -> frozenset[str]:
         """The names that the file takes from libraries."""

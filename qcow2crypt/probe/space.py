@@ -22,6 +22,8 @@ BREAKPOINT = b"\xcc"
 _RETURNS = (b"\xc3", b"\xf3\x0f\x1e\xfa\xc3", b"\xf3\xc3")
 """The function that the dynamic linker calls when libraries came: it only returns."""
 _DEBUG_TAG = 21
+_DEBUG_NAMES = "_r_debug", "_dl_debug_state"
+"""What the dynamic linker itself calls its list of libraries and that function."""
 _INDIRECT = (
     *((2, 0xD0, 0xD8), (2, 0x10, 0x18), (3, 0x50, 0x58), (4, 0x54, 0x55)),
     *((6, 0x15, 0x16), (6, 0x90, 0x98), (7, 0x94, 0x95)),
@@ -40,7 +42,8 @@ class Space:
         self.watched: list[tuple[int, Place]] = []
         self.maps: tuple[Mapping, ...] = ()
         self.limit = ""
-        self._state = 0
+        self._debug_at = 0
+        self._in_linker = False
         self._first_byte = b""
         self._searched: set[int] = set()
         self._stop_at_entry(pid)
@@ -74,35 +77,61 @@ class Space:
     def at_entry(self, tid: int) -> None:
         """The program is at its first instruction: put that back, and wait for more libraries."""
         _write(tid, {self.entry: self._first_byte})
-        dynamic = self._elf.dynamic_address
-        if dynamic is None:
-            return
         bias = self.entry - self._elf.entry
-        table = read_memory(tid, dynamic + bias, 16 * 128)
-        pairs = dict(struct.iter_unpack("<QQ", table[: len(table) // 16 * 16]))
-        debug = read_memory(tid, pairs.get(_DEBUG_TAG, 0), 40)
-        if len(debug) < 40 or not pairs.get(_DEBUG_TAG):
+        self._debug_at, stop = self._told_by_program(tid, bias) or self._told_by_linker(bias)
+        if not stop:
             return
-        stop = struct.unpack_from("<Q", debug, 16)[0]
         code = read_memory(tid, stop, 5)
         if not code.startswith(_RETURNS):
             self.limit = "libraries that it loads later are not seen: its dynamic linker is unknown"
             return
-        self._state = pairs[_DEBUG_TAG] + 24
         self.linker_stop = stop
         _write(tid, {stop: BREAKPOINT})
 
+    def _told_by_program(self, tid: int, bias: int) -> tuple[int, int] | None:
+        """Where the linker's list of libraries is, and its function: as it noted in the program."""
+        dynamic = self._elf.dynamic_address
+        if dynamic is None:
+            return None
+        table = read_memory(tid, dynamic + bias, 16 * 128)
+        pairs = dict(struct.iter_unpack("<QQ", table[: len(table) // 16 * 16]))
+        debug_at = pairs.get(_DEBUG_TAG, 0)
+        debug = read_memory(tid, debug_at, 40)
+        if len(debug) < 40 or not debug_at:
+            return None
+        return debug_at, struct.unpack_from("<Q", debug, 16)[0]
+
+    def _told_by_linker(self, bias: int) -> tuple[int, int]:
+        """The same where the linker was started itself, with a program to load."""
+        if self._elf.interpreter:
+            return 0, 0
+        at, stop = (self._elf.value_of(name) for name in _DEBUG_NAMES)
+        if not at or not stop:
+            return 0, 0
+        self._in_linker = True
+        return at + bias, stop + bias
+
     def libraries_came(self, tid: int) -> bool:
         """Is what the dynamic linker has to tell that its list is complete again?"""
-        return read_memory(tid, self._state, 4) == b"\0\0\0\0"
+        return read_memory(tid, self._debug_at + 24, 4) == b"\0\0\0\0"
 
     def look(self, tid: int) -> Iterator[tuple[Mapping, Found]]:
         """What is mapped and was not searched before."""
         self.maps = memory.maps_of(tid)
+        if self._in_linker:
+            self._name_program(tid)
         for each in self.maps:
             if each.start not in self._searched and each.inode:
                 self._searched.add(each.start)
                 yield each, search(tid, each)
+
+    def _name_program(self, tid: int) -> None:
+        """What the linker loads is the program, and not the linker: the first in its list."""
+        first = struct.unpack("<Q", read_memory(tid, self._debug_at + 8, 8).ljust(8, b"\0"))[0]
+        section = struct.unpack("<Q", read_memory(tid, first + 16, 8).ljust(8, b"\0"))[0]
+        for each in self.maps:
+            if each.inode and each.start <= section < each.end:
+                self.path = each.path
 
     def look_again(self) -> None:
         """Let the next look give all mappings once more."""

@@ -13,6 +13,7 @@ from oracles.openssl import NO_OPENSSL
 from support.difftesting import TESTS, environment, words_for
 
 from qcow2crypt import engines
+from qcow2crypt.difftest.builds import builds_in
 from qcow2crypt.difftest.ciphers import all_ciphers, make_key, make_run
 from qcow2crypt.difftest.engines import do_slice
 from qcow2crypt.testing.witness import QemuImg
@@ -115,6 +116,17 @@ def test_builds_must_not_differ_in_content(qemu_img: QemuImg, tmp_path: Path) ->
     assert [row["features"] for row in rows] == [["discard"]]
     report = tmp_path / "out" / "build-1" / rows[0]["report"] / "report.md"
     assert str(place / "b") in report.read_text(encoding="utf-8")
+
+
+def test_builds_are_in_the_order_of_their_versions(tmp_path: Path) -> None:
+    for name, version in (("a", "10.0.13 (Debian 1:10)"), ("b", "7.2.22"), ("c", "7.10.0-rc1")):
+        (tmp_path / name).mkdir()
+        for program in ("qemu-img", "qemu-io"):
+            (tmp_path / name / program).write_text(
+                f"#!/bin/sh\necho {program} version '{version}'\n"
+            )
+            (tmp_path / name / program).chmod(0o755)
+    assert [Path(found).name for found in builds_in(tmp_path)] == ["b", "c", "a"]
 
 
 def test_one_build_is_not_enough(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ LAYERS = (
     # Reads images by its own light: nothing of what it is held against.
     Layer(
         "second opinion",
-        ("testing.textbook", "testing.regions"),
+        ("testing.textbook", "testing.regions", "testing.dates"),
         ("words", "reference"),
     ),
     # Tests any implementation, ours too, from outside.

@@ -11,7 +11,7 @@ import pytest
 from probe.conftest import Build
 
 from qcow2crypt import probe
-from qcow2crypt.probe import examine, memory
+from qcow2crypt.probe import elf, examine, memory
 
 pytestmark = pytest.mark.usefixtures("traced")
 
@@ -50,6 +50,21 @@ def test_however_the_program_was_made(method: str, build: Build, way: str) -> No
     assert site.site.mnemonic == "aesenclast"
     row = probe.as_dict(probe.processor(), [report])["programs"][0]["libraries"][0]
     assert (row["path"], row["needed"], row["instructions"] > 0) == (str(made), False, True)
+
+
+@pytest.mark.parametrize("way", ["one", "threads", "library"])
+def test_a_program_that_is_given_to_the_dynamic_linker(
+    method: str, program: Path, build: Build, way: str
+) -> None:
+    """As wrappers do that bring their own libraries."""
+    library = build("library")
+    linker = elf.Elf.read(program).interpreter
+    words = (program, way, BLOCKS, *([library] if way == "library" else []))
+    report = once(linker, "--library-path", program.parent, *words)
+    assert counted(report) == BLOCKS
+    (site,) = report.findings[0].evidence.sites
+    assert site.place.path == str(library if way == "library" else program)
+    assert report.findings[0].evidence.programs[-1].path == str(program)
 
 
 def test_a_library_that_is_loaded_later(method: str, program: Path, build: Build) -> None:

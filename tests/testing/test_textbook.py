@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import qcow2crypt
 from qcow2crypt.testing.case import Case, Layer, Snapshot, Write, WriteZeroes
+from qcow2crypt.testing.dates import DATE, with_one_date
 from qcow2crypt.testing.generate import PROFILES, make_case
 from qcow2crypt.testing.ours import open_case
 from qcow2crypt.testing.regions import low_refcounts, region_at, regions
@@ -68,3 +70,24 @@ def test_regions_have_names_and_counts(qemu_img: QemuImg, tmp_path: Path) -> Non
     content[0x20000 + 2 * shared : 0x20002 + 2 * shared] = bytes(2)
     torn = Image(path, "qcow2", {}, bytes(content))
     assert list(low_refcounts(torn)) == [shared]
+
+
+def test_without_their_dates_two_images_are_the_same(qemu_img: QemuImg, tmp_path: Path) -> None:
+    operations = (Write(0, 512), Snapshot("create", "one"), Snapshot("create", "two and more"))
+    case = Case((Layer(4096, cluster_size=512, operations=operations),))
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        QemuTools.find().make(case, tmp_path / name)
+        found.append((tmp_path / name / case.image).read_bytes())
+    assert found[0] != found[1]  # QEMU writes nanoseconds
+    (tmp_path / "c").write_bytes(with_one_date(found[0]))
+    assert with_one_date(found[0]) == with_one_date(found[1])
+    with qcow2crypt.open(tmp_path / "c") as image:
+        dates = [(kept.name, kept.date_seconds) for kept in image.snapshots()]
+    assert dates == [("one", DATE), ("two and more", DATE)]
+
+
+@pytest.mark.parametrize("data", [b"", b"raw", b"QFI\xfb\0\0\0\1" + bytes(40)])
+def test_what_has_no_dates_stays_as_it_is(data: bytes) -> None:
+    assert with_one_date(data) == data
