@@ -13,7 +13,7 @@ from types import TracebackType
 from qcow2crypt import engines
 from qcow2crypt.crypt import ivgen
 from qcow2crypt.crypt.legacy_aes import key_from_passphrase
-from qcow2crypt.engines.base import byte_view, check_key, pieces
+from qcow2crypt.engines.base import byte_view, pieces
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE, ReadBuffer, WriteBuffer
 
@@ -53,8 +53,7 @@ class SectorCipher:
         engine: str | engines.Engine | None = None,
         sector_size: int = SECTOR_SIZE,
     ) -> None:
-        check_key(key)
-        if sector_size <= 0 or sector_size % BLOCK_SIZE:
+        if sector_size < BLOCK_SIZE or sector_size % BLOCK_SIZE:
             raise ArgumentError(f"sector size {sector_size} is not a positive multiple of 16")
         self._engine = engines.get(engine)
         self._sector_size = sector_size
@@ -173,8 +172,6 @@ class SectorCipher:
             raise ArgumentError(
                 f"{len(source)} bytes are not whole sectors of {self._sector_size} bytes"
             )
-        if target.readonly:
-            raise ArgumentError("the output buffer is read-only")
         if len(target) != len(source):
             raise ArgumentError(f"output has {len(target)} bytes, input has {len(source)}")
         ivgen.check_sectors(first_sector, count)

@@ -94,6 +94,14 @@ def test_a_long_run_is_the_two_parts_of_it(name: str, count: int) -> None:
     assert cipher.decrypt(whole, first) == run.data
 
 
+def test_a_sector_that_is_longer_than_what_is_done_at_once() -> None:
+    run = make_run(1, 4096)
+    cipher = SectorCipher(run.key, sector_size=2 << 20)
+    secret = cipher.encrypt(bytes(2 << 20), 7)
+    assert secret[:512] == SectorCipher(run.key).encrypt(bytes(512), 7)
+    assert cipher.decrypt(secret, 7) == bytes(2 << 20)
+
+
 @each_engine
 def test_no_data_is_nothing_to_do(name: str) -> None:
     cipher = hunter2(name)
@@ -108,6 +116,8 @@ def test_no_data_is_nothing_to_do(name: str) -> None:
     [
         (511, 511, 0, "511 bytes are not whole sectors of 512 bytes"),
         (1024, 512, 0, "output has 512 bytes, input has 1024"),
+        (1024, 1536, 0, "output has 1536 bytes, input has 1024"),
+        (3 << 20, 2 << 20, 0, "output has 2097152 bytes, input has 3145728"),
         (1024, 1024, -1, "2 sectors from -1 on are not all in 0 to 2"),
         (1024, 1024, 2**64 - 1, "2 sectors from 18446744073709551615 on are not all"),
         # All pieces are looked at before the first is worked on.
@@ -124,9 +134,13 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(
     assert out == b"\xee" * size
 
 
-def test_a_target_that_is_read_only() -> None:
+@each_engine
+@pytest.mark.parametrize("way", ["encrypt_into", "decrypt_into"])
+def test_a_target_that_is_read_only(name: str, way: str) -> None:
+    out = bytes(512)
     with pytest.raises(ArgumentError, match="the output buffer is read-only"):
-        SectorCipher(bytes(16)).encrypt_into(bytes(512), bytes(512), 0)  # type: ignore[arg-type]
+        getattr(hunter2(name), way)(bytes(512), out, 0)
+    assert out == bytes(512)
 
 
 def test_what_a_cipher_cannot_be_made_of() -> None:
@@ -134,6 +148,7 @@ def test_what_a_cipher_cannot_be_made_of() -> None:
         SectorCipher(b"hunter2")
     with pytest.raises(ArgumentError, match="there is no IV generator 'null'"):
         SectorCipher(bytes(16), iv_generator="null")
+    assert SectorCipher(bytes(16), sector_size=16).sector_size == 16
     for size in (0, -16, 8, 500):
         with pytest.raises(ArgumentError, match=f"sector size {size} is not"):
             SectorCipher(bytes(16), sector_size=size)
