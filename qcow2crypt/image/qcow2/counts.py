@@ -232,10 +232,6 @@ def _fit(times: int) -> bytes:
     return _BYTES[max(0, -times) : min(256, 256 - times)]
 
 
-def _narrow(counts: Sequence[int]) -> bytes | None:
-    return bytes(list(counts)) if max(counts) < 256 else None
-
-
 def _is_zero(counts: Sequence[int]) -> bool:
     if isinstance(counts, (bytes, bytearray)):
         return counts == _ZEROS[: len(counts)] if len(counts) <= CHUNK else not any(counts)
