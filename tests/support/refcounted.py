@@ -1,8 +1,9 @@
-"""The refcounts of a small file in memory, as in a new image: header, refcount table, one block."""
+"""The refcounts of a small file in memory: a header cluster, the refcount table, blocks."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from qcow2crypt.image.hostfile import HostFile
@@ -31,11 +32,22 @@ HEADER = Header(
 
 def fresh(order: int) -> tuple[HostFile, Header, Refcounts]:
     """Header, refcount table and one block, as in a new image."""
+    return made(order, [0], {0: 1, 1: 1, 2: 1})
+
+
+def made(
+    order: int, blocks: Sequence[int], counts: Mapping[int, int]
+) -> tuple[HostFile, Header, Refcounts]:
+    """The blocks with these indexes, one after the other from cluster 2 on, and these counts."""
     file = HostFile(io.BytesIO(), writable=True)
-    counts = [1, 1, 1] + [0] * (refcounts_per_block(SIZE, order) - 3)
-    file.pwrite(bytes(SIZE), 0)
-    file.pwrite((2 * SIZE).to_bytes(8, "big").ljust(SIZE, b"\0"), SIZE)
-    file.pwrite(pack_refcounts(counts, order), 2 * SIZE)
+    per_block = refcounts_per_block(SIZE, order)
+    file.pwrite(b"\xee" * SIZE, 0)  # no refcounts
+    file.pwrite(bytes(SIZE), SIZE)
+    for cluster, index in enumerate(blocks, 2):
+        clusters = range(index * per_block, (index + 1) * per_block)
+        block = pack_refcounts([counts.get(number, 0) for number in clusters], order)
+        file.pwrite(block, cluster * SIZE)
+        file.pwrite((cluster * SIZE).to_bytes(8, "big"), SIZE + 8 * index)
     header = replace(HEADER, refcount_order=order)
     return file, header, Refcounts(file, header, protected())
 

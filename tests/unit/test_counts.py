@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -96,7 +97,7 @@ def test_counts_are_those_of_a_list(steps: list[tuple[object, ...]]) -> None:
     assert [counts[cluster] for cluster in range(CLUSTERS)] == model
     assert list(counts.slice(0, CLUSTERS)) == model
     assert counts.end == (max(used) + 1 if used else 0)
-    for unit in (64, 100, CHUNK, 3 * CHUNK):
+    for unit in (51, 100, CHUNK - 1, CHUNK, 3 * CHUNK):
         assert list(counts.used_ranges(unit)) == sorted({cluster // unit for cluster in used})
     for limit in (0, 1, 254, 255, 256):
         assert counts.over(limit) == sum(max(0, count - limit) for count in model)
@@ -158,7 +159,21 @@ def test_a_count_stays_at_the_limit() -> None:
     assert list(counts.slice(5, 5)) == [0, MOST, MOST, MOST, 0]
 
 
-# ---------------------------------------------------------------------------------- its memory
+# ---------------------------------------------------------------------------- memory and steps
+
+
+@pytest.mark.parametrize(("length", "times"), [(1, 255), (CHUNK, 255), (2, 1), (1, 1)])
+def test_small_counts_of_a_run_change_in_one_step(length: int, times: int) -> None:
+    """From 0 up to 255 and down again, without a step for each cluster."""
+    counts = ClusterCounts()
+    with mock.patch.object(ClusterCounts, "add", side_effect=AssertionError("one by one")):
+        for _ in range(255 // times):
+            counts.add_run(0, length, times)
+        assert list(counts.slice(0, length)) == [255] * length
+        counts.add_run(0, length, 0)
+        for _ in range(255 // times):
+            counts.add_run(0, length, -times)
+    assert not any(counts.slice(0, length))
 
 
 def test_a_cluster_at_the_far_end_costs_little() -> None:

@@ -6,7 +6,7 @@ import io
 from dataclasses import replace
 
 import pytest
-from support.refcounted import SIZE, fresh, protected, write
+from support.refcounted import SIZE, fresh, made, protected, write
 
 from qcow2crypt.errors import FormatError, TargetError
 from qcow2crypt.image.hostfile import HostFile
@@ -76,7 +76,13 @@ def test_reserved_bits_of_a_table_entry_are_no_part_of_the_offset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "why"), [(3 * SIZE + 8, "unaligned"), (1 << 40, "outside"), (2 * SIZE, "twice")]
+    ("entry", "why"),
+    [
+        (3 * SIZE + 8, "unaligned"),
+        (1 << 40, "outside"),
+        (3 * SIZE, "at the end"),
+        (2 * SIZE, "twice"),
+    ],
 )
 def test_a_table_that_cannot_be_is_refused(entry: int, why: str) -> None:
     file, header, _ = fresh(4)
@@ -177,3 +183,22 @@ def test_the_end_is_behind_the_last_cluster_in_use() -> None:
     file.truncate(290 * SIZE)  # what lies behind the file cannot be cut off
     with pytest.raises(FormatError, match="refcount of cluster 289"):
         again.refuse_to_cut()
+
+
+def test_data_may_lie_behind_all_metadata() -> None:
+    file, _, refcounts = fresh(6)
+    assert refcounts.allocate(1) == 3
+    file.truncate(4 * SIZE)
+    assert refcounts.end() == 4
+    refcounts.refuse_to_cut()
+
+
+def test_what_is_counted_behind_the_file_is_not_its_end() -> None:
+    _, _, refcounts = made(6, [0, 1], {0: 1, 1: 1, 2: 1, 3: 1, 70: 1})
+    assert refcounts.get(70) == 1
+    assert refcounts.end() == 4
+
+
+def test_a_file_without_counts_ends_at_once() -> None:
+    _, _, refcounts = made(6, [0], {})
+    assert refcounts.end() == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from support.refcounted import SIZE, fresh, protected, write
+from support.refcounted import SIZE, fresh, made, protected, write
 
 from qcow2crypt.errors import FormatError, TargetError
 from qcow2crypt.image.qcow2.edit.protected import ProtectedClusters
@@ -46,6 +46,27 @@ def test_a_run_ends_where_a_cluster_is_in_use() -> None:
     assert refcounts.allocate(1) == 7
     refcounts.give_back(3, 4)
     assert refcounts.allocate_run(10) == (3, 4)
+    refcounts.give_back(3, 1)
+    assert refcounts.allocate_run(10) == (3, 1)
+    assert refcounts.allocate_run(10) == (8, 10)
+
+
+@pytest.mark.parametrize(("count", "first"), [(66, 60), (67, 60), (68, 129), (69, 129)])
+def test_a_place_without_room_for_the_block_that_counts_it_is_left(count: int, first: int) -> None:
+    """Clusters 60 to 127 are free; block 1, for 64 to 127, would be made right behind."""
+    used = dict.fromkeys(range(60), 1) | {128: 2}
+    _, _, refcounts = made(6, [0, 2, 3], used)
+    assert refcounts.allocate(count) == first
+    assert [refcounts.get(first + number) for number in range(count)] == [1] * count
+    assert refcounts.get(128) == 2
+    assert refcounts.get(127) == (count == 67)
+
+
+def test_the_header_is_never_given_out() -> None:
+    _, _, refcounts = made(4, [0], {1: 1, 2: 1})
+    with pytest.raises(FormatError, match="metadata is counted as free") as caught:
+        refcounts.allocate(1)
+    assert caught.value.field == "refcount of cluster 0"
 
 
 def test_what_is_released_is_not_reused_before_it_settles() -> None:
@@ -57,6 +78,15 @@ def test_what_is_released_is_not_reused_before_it_settles() -> None:
     assert refcounts.settle() == [first, first + 1, first + 2]
     assert refcounts.get(first) == 0
     assert refcounts.allocate(2) == first
+
+
+def test_what_is_released_settles_in_that_order() -> None:
+    _, _, refcounts = fresh(4)
+    assert refcounts.allocate(20) == 3
+    for cluster in (3, 10, 11, 4):
+        refcounts.release(cluster)
+    assert refcounts.settle() == [3, 10, 11, 4]
+    assert [refcounts.get(cluster) for cluster in (3, 4, 5, 10, 11, 12)] == [0, 0, 1, 0, 0, 1]
 
 
 def test_one_of_several_references_goes() -> None:
@@ -188,3 +218,11 @@ def test_few_clean_blocks_are_kept_and_all_dirty_ones(monkeypatch: pytest.Monkey
         again.get(index * 64)
     assert list(again._blocks) == [5, 12, 13, 14, 15]
     assert again.get(5 * 64) == 2
+
+
+def test_as_many_bytes_of_clean_blocks_are_kept_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcow2crypt.image.qcow2.edit.refcounts._KEPT_BYTES", 6 * SIZE)
+    _, _, refcounts = fresh(6)
+    refcounts.allocate(64 * 20)
+    refcounts.write_blocks()
+    assert list(refcounts._blocks) == [15, 16, 17, 18, 19, 20]
