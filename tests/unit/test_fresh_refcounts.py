@@ -27,6 +27,15 @@ def stored(allocator: Allocator, index: int, order: int) -> bytes:
     return pack_refcounts(counts, order)
 
 
+def all_blocks(allocator: Allocator, order: int) -> dict[int, bytes]:
+    """The blocks by host offset."""
+    return {
+        cluster * SIZE: stored(allocator, index, order)
+        for index, cluster in enumerate(allocator.blocks)
+        if cluster is not None
+    }
+
+
 def given_out(blocks: Sequence[tuple[int, object]], found: dict[int, bytes]) -> None:
     """What a file holds after these writes; the same block is not written twice in one go."""
     assert len({offset for offset, _ in blocks}) == len(blocks)
@@ -42,17 +51,28 @@ def test_the_blocks_of_a_file_in_which_all_kinds_of_use_are_mixed(order: int) ->
     found: dict[int, bytes] = {}
     while allocator.frontier < 6 * allocator.refcounts_per_block:
         first = allocator.allocate(draw.choice((1, 40, 3 * allocator.refcounts_per_block)))
-        if draw.random() < 0.5:
-            allocator.allocate_bytes(draw.randint(1, 400))
+        for _ in range(draw.choice((0, 0, 1, 5))):
+            allocator.allocate_bytes(draw.randint(1, 300))
         if draw.random() < 0.1:
             allocator.free(first, 1)
-        given_out(blocks.take_full(), found)
+        early: dict[int, bytes] = {}
+        given_out(blocks.take_full(), early)
+        assert early.items() <= all_blocks(allocator, order).items()
+        found |= early
     given_out(list(blocks.rest()), found)
-    assert found == {
-        cluster * SIZE: stored(allocator, index, order)
-        for index, cluster in enumerate(allocator.blocks)
-        if cluster is not None
-    }
+    assert found == all_blocks(allocator, order)
+
+
+def test_a_range_may_have_no_block() -> None:
+    """And one behind it may have one before anything is there."""
+    allocator = Allocator(SIZE, 6)
+    allocator.blocks += [None, allocator.allocate(1)]
+    blocks = RefcountBlocks(allocator, 6)
+    assert blocks.take_full() == []
+    found: dict[int, bytes] = {}
+    given_out(list(blocks.rest()), found)
+    assert found == all_blocks(allocator, 6)
+    assert len(found) == 2
 
 
 def test_a_block_that_is_not_full_any_more_is_written_again() -> None:
