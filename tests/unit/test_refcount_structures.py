@@ -131,6 +131,17 @@ def test_a_table_grows_by_half() -> None:
     assert 1 in refcounts.settle()
 
 
+@pytest.mark.parametrize(("blocks", "table"), [(85, 2), (86, 3), (128, 3), (129, 4)])
+def test_a_larger_table_has_room_for_half_as_many_blocks_again(blocks: int, table: int) -> None:
+    """85 and 42 fit in two clusters of 64 entries, 86 and 43 do not."""
+    _, _, refcounts = fresh(6)
+    count = 64 * blocks - 3 - (blocks - 1) - table
+    assert refcounts.allocate(count) == 3
+    assert refcounts.table_clusters == table
+    assert refcounts.table_offset == (64 * blocks - table) * SIZE
+    assert [refcounts.get(64 * blocks + number) for number in (-1, 0)] == [1, 0]
+
+
 def test_a_table_that_moved_is_written_whole_and_one_that_did_not_by_entries() -> None:
     file, header, refcounts = fresh(6)
     refcounts.allocate(64 * 64)
