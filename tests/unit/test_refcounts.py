@@ -69,6 +69,16 @@ def test_the_header_is_never_given_out() -> None:
     assert caught.value.field == "refcount of cluster 0"
 
 
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_first_place_with_room_is_taken(count: int) -> None:
+    draw = random.Random(count)
+    used = [number < 3 or draw.random() < 0.3 for number in range(256)]
+    _, _, refcounts = made(4, [0], {number: 1 for number in range(256) if used[number]})
+    first = refcounts.allocate(count)
+    assert first == next(n for n in range(256) if not any(used[n : n + count]))
+    assert first + count < 256
+
+
 def test_what_is_released_is_not_reused_before_it_settles() -> None:
     _, _, refcounts = fresh(4)
     first = refcounts.allocate(3)
