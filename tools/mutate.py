@@ -43,10 +43,10 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "image/qcow2/entries": (_UNIT + "entries", _UNIT + "mapping"),
     "image/qcow2/mapping": (_UNIT + "mapping", _UNIT + "mapping_refusals", _UNIT + "subclusters"),
     "image/qcow2/tables": (_UNIT + "tables",),
-    "image/qcow2/refcountblock": (_UNIT + "structure", _UNIT + "refcounts"),
+    "image/qcow2/refcountblock": (_UNIT + "refcountblock", _UNIT + "refcount_structures"),
     "image/qcow2/counts": (_UNIT + "counts",),
-    "image/qcow2/edit/refcounts": (_UNIT + "refcounts",),
-    "image/qcow2/fresh/refcounts": (_UNIT + "fresh_tables", _UNIT + "allocator"),
+    "image/qcow2/edit/refcounts": (_UNIT + "refcounts", _UNIT + "refcount_structures"),
+    "image/qcow2/fresh/refcounts": (_UNIT + "fresh_refcounts", _UNIT + "fresh_tables"),
 }
 
 

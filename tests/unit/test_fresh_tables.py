@@ -147,29 +147,3 @@ def test_many_tables_are_placed_in_one_step(encryption: Literal["aes"] | None) -
     with memoryview(bytearray(2 << 20)) as view:
         writer.put(placed, view)
     assert len(target.order) < 4
-
-
-def test_a_block_that_is_not_full_any_more_is_written_again() -> None:
-    allocator = Allocator(512)
-    first = allocator.allocate(600)
-    blocks = RefcountBlocks(allocator, 4)
-    full = dict(blocks.take_full())
-    assert blocks.take_full() == []
-    assert len(full) == allocator.frontier // 256
-    assert not full.keys() & dict(blocks.rest()).keys()
-    allocator.free(first + 5, 2)
-    again = dict(blocks.rest())
-    changed = full.keys() & again.keys()
-    assert len(changed) == 1
-    (offset,) = changed
-    assert bytes(again[offset]).count(1) == 254
-    assert bytes(full[offset]).count(1) == 256
-
-
-def test_blocks_come_in_bounded_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcow2crypt.image.qcow2.fresh.refcounts._AT_ONCE", 3)
-    allocator = Allocator(512)
-    for _ in range(10):
-        allocator.allocate(256)
-    blocks = RefcountBlocks(allocator, 4)
-    assert [len(blocks.take_full()) for _ in range(4)] == [3, 3, 3, allocator.frontier // 256 - 9]

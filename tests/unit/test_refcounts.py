@@ -1,65 +1,16 @@
-"""Refcounts of a file that changes: every width, new blocks, a larger table, reuse of space."""
+"""Refcounts of a file that changes: every width, reuse of space, counts above one, memory."""
 
 from __future__ import annotations
 
-import io
 import random
-from dataclasses import replace
 
 import pytest
+from support.refcounted import SIZE, fresh, made, protected, write
 
 from qcow2crypt.errors import FormatError, TargetError
-from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.protected import ProtectedClusters
 from qcow2crypt.image.qcow2.edit.refcounts import Refcounts
-from qcow2crypt.image.qcow2.header import REFCOUNT_TABLE_BYTES_MAX, Header
-from qcow2crypt.image.qcow2.refcountblock import pack_refcounts, refcounts_per_block
-
-SIZE = 512
-HEADER = Header(
-    version=3,
-    backing_file_offset=0,
-    backing_file_size=0,
-    cluster_bits=9,
-    size=1 << 20,
-    crypt_method=0,
-    l1_size=0,
-    l1_table_offset=0,
-    refcount_table_offset=SIZE,
-    refcount_table_clusters=1,
-    nb_snapshots=0,
-    snapshots_offset=0,
-    header_length=112,
-)
-
-
-def fresh(order: int) -> tuple[HostFile, Header, Refcounts]:
-    """Header, refcount table and one block, as in a new image."""
-    file = HostFile(io.BytesIO(), writable=True)
-    counts = [1, 1, 1] + [0] * (refcounts_per_block(SIZE, order) - 3)
-    file.pwrite(bytes(SIZE), 0)
-    file.pwrite((2 * SIZE).to_bytes(8, "big").ljust(SIZE, b"\0"), SIZE)
-    file.pwrite(pack_refcounts(counts, order), 2 * SIZE)
-    header = replace(HEADER, refcount_order=order)
-    return file, header, Refcounts(file, header, protected())
-
-
-def protected() -> ProtectedClusters:
-    found = ProtectedClusters()
-    found.add(0)
-    return found
-
-
-def write(file: HostFile, header: Header, refcounts: Refcounts) -> Header:
-    """All that ``metadata`` would write, and the header that would name the table."""
-    refcounts.write_blocks()
-    refcounts.write_table()
-    refcounts.table_switched()
-    return replace(
-        header,
-        refcount_table_offset=refcounts.table_offset,
-        refcount_table_clusters=refcounts.table_clusters,
-    )
+from qcow2crypt.image.qcow2.refcountblock import refcounts_per_block
 
 
 @pytest.mark.parametrize("order", range(7))
@@ -95,6 +46,37 @@ def test_a_run_ends_where_a_cluster_is_in_use() -> None:
     assert refcounts.allocate(1) == 7
     refcounts.give_back(3, 4)
     assert refcounts.allocate_run(10) == (3, 4)
+    refcounts.give_back(3, 1)
+    assert refcounts.allocate_run(10) == (3, 1)
+    assert refcounts.allocate_run(10) == (8, 10)
+
+
+@pytest.mark.parametrize(("count", "first"), [(66, 60), (67, 60), (68, 129), (69, 129)])
+def test_a_place_without_room_for_the_block_that_counts_it_is_left(count: int, first: int) -> None:
+    """Clusters 60 to 127 are free; block 1, for 64 to 127, would be made right behind."""
+    used = dict.fromkeys(range(60), 1) | {128: 2}
+    _, _, refcounts = made(6, [0, 2, 3], used)
+    assert refcounts.allocate(count) == first
+    assert [refcounts.get(first + number) for number in range(count)] == [1] * count
+    assert refcounts.get(128) == 2
+    assert refcounts.get(127) == (count == 67)
+
+
+def test_the_header_is_never_given_out() -> None:
+    _, _, refcounts = made(4, [0], {1: 1, 2: 1})
+    with pytest.raises(FormatError, match="metadata is counted as free") as caught:
+        refcounts.allocate(1)
+    assert caught.value.field == "refcount of cluster 0"
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_first_place_with_room_is_taken(count: int) -> None:
+    draw = random.Random(count)
+    used = [number < 3 or draw.random() < 0.3 for number in range(256)]
+    _, _, refcounts = made(4, [0], {number: 1 for number in range(256) if used[number]})
+    first = refcounts.allocate(count)
+    assert first == next(n for n in range(256) if not any(used[n : n + count]))
+    assert first + count < 256
 
 
 def test_what_is_released_is_not_reused_before_it_settles() -> None:
@@ -108,6 +90,15 @@ def test_what_is_released_is_not_reused_before_it_settles() -> None:
     assert refcounts.allocate(2) == first
 
 
+def test_what_is_released_settles_in_that_order() -> None:
+    _, _, refcounts = fresh(4)
+    assert refcounts.allocate(20) == 3
+    for cluster in (3, 10, 11, 4):
+        refcounts.release(cluster)
+    assert refcounts.settle() == [3, 10, 11, 4]
+    assert [refcounts.get(cluster) for cluster in (3, 4, 5, 10, 11, 12)] == [0, 0, 1, 0, 0, 1]
+
+
 def test_one_of_several_references_goes() -> None:
     file, header, _ = fresh(4)
     file.pwrite((5).to_bytes(2, "big"), 2 * SIZE + 2 * 3)
@@ -116,60 +107,6 @@ def test_one_of_several_references_goes() -> None:
     refcounts.release(3)
     assert refcounts.settle() == []
     assert refcounts.get(3) == 3
-
-
-def test_a_new_block_is_written_before_the_table_names_it() -> None:
-    file, _, refcounts = fresh(6)  # 64 counts in a block
-    first = refcounts.allocate(70)
-    assert first == 3
-    table = file.pread(SIZE, SIZE)
-    refcounts.write_blocks()
-    assert file.pread(SIZE, SIZE) == table
-    assert refcounts.table_dirty
-    refcounts.write_table()
-    entry = int.from_bytes(file.pread(8, SIZE + 8), "big")
-    assert entry == (first + 70) * SIZE  # behind what was taken
-    assert file.pread(8, entry) == (1).to_bytes(8, "big")
-
-
-def test_a_larger_table_leaves_the_old_one_until_it_settles() -> None:
-    file, header, refcounts = fresh(6)  # one cluster of table: 64 blocks of 64 counts
-    refcounts.allocate(64 * 64)
-    assert refcounts.table_moved
-    assert refcounts.table_offset != SIZE
-    assert refcounts.get(1) == 1
-    header = write(file, header, refcounts)
-    assert 1 in refcounts.settle()
-    refcounts.write_blocks()
-    again = Refcounts(file, header, protected())
-    assert again.get(1) == 0
-    assert again.get(64 * 64) == 1
-    assert again.allocate(1) == 1
-
-
-def test_the_table_has_a_limit() -> None:
-    file, header, _ = fresh(6)
-    file.truncate(1 << 30)
-    clusters = REFCOUNT_TABLE_BYTES_MAX // SIZE
-    header = replace(header, refcount_table_offset=1 << 20, refcount_table_clusters=clusters)
-    refcounts = Refcounts(file, header, protected())
-    with pytest.raises(TargetError, match="limit"):
-        refcounts.allocate(REFCOUNT_TABLE_BYTES_MAX // 8 * 64 + 1)
-
-
-@pytest.mark.parametrize(
-    ("entry", "why"), [(3 * SIZE + 8, "unaligned"), (1 << 40, "outside"), (2 * SIZE, "twice")]
-)
-def test_a_table_that_cannot_be_is_refused(entry: int, why: str) -> None:
-    file, header, _ = fresh(4)
-    file.pwrite(entry.to_bytes(8, "big"), SIZE + 8)
-    if why == "unaligned":
-        # Bits 0 to 8 are reserved; what is left is aligned with clusters of 512 bytes.
-        file.pwrite(bytes(4096), 3 * SIZE)
-        header = replace(header, cluster_bits=10, refcount_table_offset=1024)
-        file.pwrite((5 * SIZE).to_bytes(8, "big"), 1024)
-    with pytest.raises(FormatError, match="refcount table entry"):
-        Refcounts(file, header, protected())
 
 
 def test_a_free_cluster_that_holds_metadata_is_refused() -> None:
@@ -183,28 +120,6 @@ def test_a_free_cluster_that_holds_metadata_is_refused() -> None:
         refcounts.check_used(10)
 
 
-def test_a_full_disk_leaves_the_counts_as_they_were() -> None:
-    class Full(io.BytesIO):
-        full = False
-
-        def write(self, data: object, /) -> int:
-            if self.full:
-                raise OSError(28, "No space left on device")
-            return super().write(data)  # type: ignore[arg-type]
-
-    old, header, _ = fresh(6)
-    disk = Full()
-    file = HostFile(disk, writable=True)
-    file.pwrite(old.pread(old.size, 0), 0)
-    refcounts = Refcounts(file, header, protected())
-    disk.full = True
-    with pytest.raises(TargetError):
-        refcounts.allocate(100)  # needs a new block
-    assert not refcounts.dirty
-    disk.full = False
-    assert refcounts.allocate(100) == 3
-
-
 def test_protected_ranges_and_single_clusters() -> None:
     guard = ProtectedClusters()
     guard.add_range(10, 5)
@@ -216,6 +131,14 @@ def test_protected_ranges_and_single_clusters() -> None:
     guard.remove_range(3, 20)
     guard.discard([100, 11])
     assert {cluster for cluster in range(120) if cluster in guard} == set(range(10, 15))
+
+
+def test_a_run_of_free_clusters_ends_with_its_block() -> None:
+    _, _, refcounts = fresh(6)
+    assert refcounts.allocate(57) == 3
+    assert refcounts.allocate_run(10) == (60, 4)
+    assert refcounts.allocate_run(1) == (64, 1)
+    assert refcounts.allocate_run(1) == (66, 1)  # 65 is the block that counts 64 to 127
 
 
 # ------------------------------------------------------------------------ counts above one
@@ -307,79 +230,9 @@ def test_few_clean_blocks_are_kept_and_all_dirty_ones(monkeypatch: pytest.Monkey
     assert again.get(5 * 64) == 2
 
 
-# ------------------------------------------------------------------------------ new structures
-
-
-def test_a_table_grows_by_half() -> None:
+def test_as_many_bytes_of_clean_blocks_are_kept_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcow2crypt.image.qcow2.edit.refcounts._KEPT_BYTES", 6 * SIZE)
     _, _, refcounts = fresh(6)
-    first = refcounts.allocate(64 * 64)
-    assert first == 3
-    # 66 blocks count what there is then; half as many again may come; 64 entries in a cluster.
-    assert refcounts.table_clusters == 2
-    # Behind what was taken: the blocks 1 to 65, then the table.
-    assert refcounts.table_offset == (first + 64 * 64 + 65) * SIZE
-    assert refcounts.allocate(1) == first + 64 * 64 + 65 + 2
-    assert refcounts.get(1) == 1
-    assert 1 in refcounts.settle()
-
-
-def test_a_table_that_moved_is_written_whole_and_one_that_did_not_by_entries() -> None:
-    file, header, refcounts = fresh(6)
-    refcounts.allocate(64 * 64)
-    header = write(file, header, refcounts)
-    assert not refcounts.table_dirty
-    file.pwrite(b"\xee" * 8, refcounts.table_offset + 8 * 8)
-    refcounts.allocate(64)
-    assert refcounts.table_dirty
-    assert not refcounts.table_moved
+    refcounts.allocate(64 * 20)
     refcounts.write_blocks()
-    refcounts.write_table()
-    assert not refcounts.table_dirty
-    table = file.pread(refcounts.table_clusters * SIZE, refcounts.table_offset)
-    entries = [int.from_bytes(table[at : at + 8], "big") for at in range(0, len(table), 8)]
-    assert table[64:72] == b"\xee" * 8  # this one was not new
-    assert all(entries[:67])
-    assert not any(entries[67:])
-
-
-def test_a_run_of_free_clusters_ends_with_its_block() -> None:
-    _, _, refcounts = fresh(6)
-    assert refcounts.allocate(57) == 3
-    assert refcounts.allocate_run(10) == (60, 4)
-    assert refcounts.allocate_run(1) == (64, 1)
-    assert refcounts.allocate_run(1) == (66, 1)  # 65 is the block that counts 64 to 127
-
-
-# --------------------------------------------------------------------------- the end of the file
-
-
-def test_the_end_is_behind_the_last_cluster_in_use() -> None:
-    file, header, refcounts = fresh(6)
-    assert refcounts.end() == 3
-    first = refcounts.allocate(200)
-    file.truncate((first + 300) * SIZE)
-    blocks = 3
-    assert refcounts.end() == first + 200 + blocks
-    refcounts.refuse_to_cut()
-    refcounts.give_back(first, 200)
-    assert refcounts.end() == first + 200 + blocks
-    header = write(file, header, refcounts)
-    guard = protected()
-    guard.add(290)
-    again = Refcounts(file, header, guard)
-    with pytest.raises(FormatError, match="metadata is counted as free") as caught:
-        again.refuse_to_cut()
-    assert "refcount of cluster 290" in str(caught.value)
-    file.truncate(290 * SIZE)  # what lies behind the file cannot be cut off
-    with pytest.raises(FormatError, match="refcount of cluster 289"):
-        again.refuse_to_cut()
-
-
-def test_a_table_entry_that_cannot_be_is_told_with_its_place() -> None:
-    file, header, _ = fresh(4)
-    file.pwrite((1 << 40).to_bytes(8, "big"), SIZE + 8 * 5)
-    with pytest.raises(FormatError) as caught:
-        Refcounts(file, header, protected())
-    error = caught.value
-    assert (error.field, error.offset) == ("refcount table entry 5", SIZE + 40)
-    assert error.found == f"{1 << 40:#018x}"
+    assert list(refcounts._blocks) == [15, 16, 17, 18, 19, 20]

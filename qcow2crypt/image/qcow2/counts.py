@@ -12,6 +12,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from qcow2crypt.units import div_up
+
 CHUNK = 1 << 14
 """Clusters that are kept together."""
 _ZEROS = bytes(CHUNK)
@@ -58,11 +60,9 @@ class ClusterCounts:
                 if 0 <= (new := chunk[place] + times) < 256:
                     chunk[place] = new
                     return
-            elif -256 < times < 256:
-                old, fit = chunk[place:end], _fit(times)
-                if not old.translate(None, fit):
-                    chunk[place:end] = old.translate(_shifted(times))
-                    return
+            elif not (old := chunk[place:end]).translate(None, _fit(times)):
+                chunk[place:end] = old.translate(_shifted(times))
+                return
         base = index * CHUNK
         for cluster in range(base + place, base + end):
             self.add(cluster, times)
@@ -73,8 +73,6 @@ class ClusterCounts:
             base = index * CHUNK
             chunk = self._chunks[index]
             first, last = max(base, start) - base, min(base + CHUNK, end) - base
-            if first >= last:
-                continue
             if isinstance(chunk, bytearray):
                 for match in _USED.finditer(chunk, first, last):
                     yield from range(base + match.start(), base + match.end())
@@ -115,7 +113,7 @@ class ClusterCounts:
             chunk[place : place + len(part)] = array("Q", list(part))
 
     def slice(self, first: int, count: int) -> bytes | array[int]:
-        """The counts of ``count`` clusters: bytes where all are below 256."""
+        """The counts of ``count`` clusters: bytes unless one near them is above 255."""
         index, place = divmod(first, CHUNK)
         if place + count <= CHUNK:
             chunk = self._chunks.get(index)
@@ -150,22 +148,22 @@ class ClusterCounts:
                 if length := len(chunk.rstrip(b"\0")):
                     return index * CHUNK + length
                 continue
-            for place in range(CHUNK - 1, -1, -1):
+            for place in reversed(range(CHUNK)):
                 if chunk[place]:
                     return index * CHUNK + place + 1
         return 0
 
     def used_ranges(self, unit: int) -> Iterator[int]:
         """The numbers of those ranges of ``unit`` clusters that have a count, in order."""
-        last = -1
+        last = None
         for index in sorted(self._chunks):
             chunk = self._chunks[index]
             if _is_zero(chunk):
                 continue
             start = index * CHUNK
-            for number in range(start // unit, (start + CHUNK - 1) // unit + 1):
+            for number in range(start // unit, div_up(start + CHUNK, unit)):
                 a, b = max(number * unit - start, 0), min((number + 1) * unit - start, CHUNK)
-                if number > last and not _is_zero(chunk[a:b]):
+                if number != last and not _is_zero(chunk[a:b]):
                     last = number
                     yield number
 
@@ -220,53 +218,43 @@ class ClusterCounts:
         return wide
 
 
-@lru_cache(maxsize=8)
+@lru_cache
 def _shifted(times: int) -> bytes:
     """What each count becomes when ``times`` are added."""
     return bytes(count + times & 255 for count in range(256))
 
 
-@lru_cache(maxsize=8)
+@lru_cache
 def _fit(times: int) -> bytes:
     """The counts that still are 0 to 255 when ``times`` are added."""
-    return _BYTES[max(0, -times) : min(256, 256 - times)]
-
-
-def _narrow(counts: Sequence[int]) -> bytes | None:
-    return bytes(list(counts)) if max(counts) < 256 else None
+    return _BYTES[max(0, -times) : max(0, 256 - times)]
 
 
 def _is_zero(counts: Sequence[int]) -> bool:
+    """Whether the counts of one chunk, or of a part of it, are all 0."""
     if isinstance(counts, (bytes, bytearray)):
-        return counts == _ZEROS[: len(counts)] if len(counts) <= CHUNK else not any(counts)
+        return counts == _ZEROS[: len(counts)]
     return not any(counts)
 
 
 def _is_over(chunk: bytearray | array[int], limit: int) -> bool:
     """Is any count above ``limit``?"""
     if isinstance(chunk, bytearray):
-        return bool(limit < 255 and chunk.translate(None, _BYTES[: limit + 1]))
+        return bool(chunk.translate(None, _BYTES[: limit + 1]))
     return max(chunk) > limit
 
 
 def _used_ahead(chunk: bytearray | array[int], place: int) -> int:
     """How many clusters from ``place`` on are counted."""
-    if chunk[place] == 0:
-        return 0
     if isinstance(chunk, bytearray):
         free = chunk.find(0, place)
-    else:
-        free = next((at for at in range(place, CHUNK) if not chunk[at]), -1)
-    return (CHUNK if free < 0 else free) - place
+        return (CHUNK if free < 0 else free) - place
+    return next((at for at in range(place, CHUNK) if not chunk[at]), CHUNK) - place
 
 
 def _free_ahead(chunk: bytearray | array[int], place: int) -> int:
-    """How many clusters from ``place`` on are not counted; at least one is not."""
-    end = place
-    step = 64
-    while end < CHUNK and not any(chunk[end : end + step]):
-        end = min(CHUNK, end + step)
-        step *= 2
-    while end < CHUNK and not chunk[end]:
-        end += 1
-    return end - place
+    """How many clusters from ``place`` on are not counted."""
+    if isinstance(chunk, bytearray):
+        rest = chunk[place:]
+        return len(rest) - len(rest.lstrip(b"\0"))
+    return next((at for at in range(place, CHUNK) if chunk[at]), CHUNK) - place

@@ -31,7 +31,7 @@ def unpack_refcounts(data: bytes, order: int) -> Sequence[int]:
     """The refcounts in a whole or partial block; ``order`` is the header's refcount_order."""
     if order == 3:
         return data
-    if order > 3:
+    if order in _WIDE:
         wide: array[int] = array(_WIDE[order], data)
         if _SWAP:
             wide.byteswap()
@@ -50,8 +50,8 @@ def unpack_refcounts(data: bytes, order: int) -> Sequence[int]:
 def small_refcounts(data: bytes, order: int) -> Sequence[int]:
     """The same as ``unpack_refcounts``, and bytes where every count is below 256."""
     width = (1 << order) // 8
-    if width < 2:
-        return bytes(unpack_refcounts(data, order))
+    if not width:
+        return unpack_refcounts(data, order)
     low = data[width - 1 :: width]
     zeros = bytes(len(low))
     if all(data[place::width] == zeros for place in range(width - 1)):
@@ -63,12 +63,12 @@ def pack_refcounts(counts: Sequence[int], order: int) -> bytes:
     """The twin of ``unpack_refcounts``.  Every count fits; their bits fill whole bytes."""
     if order == 3:
         return bytes(counts)
-    if order > 3 and isinstance(counts, bytes):
+    if order in _WIDE and isinstance(counts, bytes):
         width = (1 << order) // 8
         data = bytearray(len(counts) * width)
         data[width - 1 :: width] = counts
         return bytes(data)
-    if order > 3:
+    if order in _WIDE:
         wide: array[int] = array(_WIDE[order], list(counts))
         if _SWAP:
             wide.byteswap()

@@ -100,7 +100,8 @@ class Refcounts:
     def end(self) -> int:
         """The number behind the last cluster of the file that is in use."""
         clusters = div_up(self._file.size, self._cluster_size)
-        for index in range(min(len(self._table), div_up(clusters, self._per_block)) - 1, -1, -1):
+        blocks = min(len(self._table), div_up(clusters, self._per_block))
+        for index in reversed(range(blocks)):
             block = self._block(index)
             if block is not None and any(block):
                 place = max(place for place, count in enumerate(block) if count)
@@ -259,11 +260,11 @@ class Refcounts:
         if block is not None:
             self._blocks.move_to_end(index)
             return block
-        entry = self._table[index] if index < len(self._table) else 0
-        if not entry & REFCOUNT_TABLE_OFFSET_MASK:
+        table = self._table
+        offset = table[index] & REFCOUNT_TABLE_OFFSET_MASK if index < len(table) else 0
+        if not offset:
             return None
-        data = self._file.pread(self._cluster_size, entry & REFCOUNT_TABLE_OFFSET_MASK)
-        counts = unpack_refcounts(data, self._order)
+        counts = unpack_refcounts(self._file.pread(self._cluster_size, offset), self._order)
         block = counts if isinstance(counts, array) else bytearray(counts)
         self._blocks[index] = block
         self._evict()
