@@ -64,6 +64,18 @@ def test_in_an_external_data_file_every_cluster_lies_at_its_guest_offset() -> No
     assert (error.offset, error.guest_offset) == (L2 + 16, 2 * CLUSTER)
 
 
+def test_in_an_external_data_file_only_the_first_cluster_lies_at_offset_0() -> None:
+    error = refused(external(COPIED, COPIED, COPIED | ZERO), CLUSTER + 5)
+    assert (error.allowed, error.found) == ("host offset 0x200", f"{COPIED:#018x}")
+    assert (error.offset, error.guest_offset) == (L2 + 8, CLUSTER)
+    run = map_of(external(COPIED, COPIED, COPIED | ZERO)).run_at(2 * CLUSTER, 3 * CLUSTER)
+    assert (run.kind, run.host) == (ZEROS, None)
+    data = extended((COPIED, ALL), (COPIED | ZERO, ALL << 32))
+    both = put_fields(data, {"incompatible_features": 16 | INCOMPAT_DATA_FILE})
+    assert map_of(both).run_at(5, 3 * SIZE).host == 5
+    assert refused(both, SIZE).allowed == f"host offset {SIZE:#x}"
+
+
 def test_an_external_data_file_holds_no_compressed_cluster() -> None:
     error = refused(external(COPIED, COMPRESSED | 512), CLUSTER)
     assert "compressed cluster in an image with an external data file" in str(error)

@@ -69,9 +69,10 @@ class ClusterMap:
         self._bits = header.cluster_bits
         self._cluster_size = header.cluster_size
         self._offset_mask = header.cluster_size - 1
-        # The bits of an L2 entry that say where and what the data is.
-        self._compared = OFFSET_MASK | FLAG_COMPRESSED | (0 if header.extended_l2 else FLAG_ZERO)
         self._extended = header.extended_l2
+        self._zero_flag = 0 if header.extended_l2 else FLAG_ZERO
+        # The bits of an L2 entry that say where and what the data is.
+        self._compared = OFFSET_MASK | FLAG_COMPRESSED | self._zero_flag
         self._coverage_bits = header.l2_coverage.bit_length() - 1
         self._coverage_mask = header.l2_coverage - 1
         self._index_mask = header.l2_entries - 1
@@ -182,11 +183,11 @@ class ClusterMap:
         """The first entry after ``index`` that is not the one before plus one cluster."""
         size = self._cluster_size
         grown = table[index * step] + (last - index - 1) * size
-        alike = step == 1 and table[last - 1] == grown
-        if alike and last - index > _LOOK_AT_ALL and sys.byteorder == "little":
+        alike = step == 1 and table[last - 1] == grown and not (grown ^ table[index]) >> 56
+        if alike and last - index > _LOOK_AT_ALL:
             # Most tables grow all the way, with the same flags: that takes one comparison.
             ones, steps = _growing(last - index, size)
-            found = int.from_bytes(memoryview(table)[index:last].cast("B"), "little")
+            found = int.from_bytes(memoryview(table)[index:last], sys.byteorder)
             if found == table[index] * ones + steps:
                 return last
         compared = self._compared
@@ -210,10 +211,13 @@ class ClusterMap:
         elif host & self._offset_mask:
             allowed = f"a host offset that is a multiple of {self._cluster_size:#x}"
             raise self._error("L2 entry is not valid", entry, l1_entry, position, allowed)
-        elif self._external and host and host != position & -self._cluster_size:
-            problem = "in an external data file every cluster lies at its guest offset"
-            allowed = f"host offset {position & -self._cluster_size:#x}"
-            raise self._error(problem, entry, l1_entry, position, allowed)
+        elif self._external:
+            guest = position & -self._cluster_size
+            has_host = host or entry & (FLAG_COPIED | self._zero_flag) == FLAG_COPIED
+            if has_host and host != guest:
+                problem = "in an external data file every cluster lies at its guest offset"
+                allowed = f"host offset {guest:#x}"
+                raise self._error(problem, entry, l1_entry, position, allowed)
 
     def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
         """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
@@ -269,10 +273,10 @@ class ClusterMap:
 
 @functools.lru_cache(maxsize=32)
 def _growing(count: int, size: int) -> tuple[int, int]:
-    """Numbers of ``count`` 64-bit entries, the first of them lowest: all 1, and 0, size, 2 * size.
+    """Two tables of ``count`` entries, as numbers: all 1, and 0, size, 2 * size and so on.
 
     With them ``entry * ones + steps`` is a table that begins with ``entry`` and grows.
     """
     ones = array("Q", [1]) * count
     steps = array("Q", range(0, count * size, size))
-    return int.from_bytes(ones.tobytes(), "little"), int.from_bytes(steps.tobytes(), "little")
+    return int.from_bytes(ones, sys.byteorder), int.from_bytes(steps, sys.byteorder)
