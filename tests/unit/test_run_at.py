@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import product
@@ -116,6 +117,21 @@ def test_all_rows_of_extended_entries() -> None:
             assert found.run_at(position, end) == told(units, SUB, ends, position, end)
 
 
+@pytest.mark.parametrize("length", range(1, 9))
+def test_runs_of_whole_extended_clusters(length: int) -> None:
+    rows = {
+        (0, 0): Run(NONE, None, length * SIZE),
+        (0, ALL << 32): Run(ZEROS, None, length * SIZE),
+        (90 * SIZE, ALL): Run(DATA, 90 * SIZE, length * SIZE),
+        (90 * SIZE, 0): Run(NONE, 90 * SIZE, length * SIZE),
+    }
+    for (host, bitmap), run in rows.items():
+        row = [(host + n * SIZE if host else 0, bitmap) for n in range(length)]
+        found = map_of(extended((70 * SIZE, ALL), *row, (50 * SIZE, ALL)))
+        assert found.run_at(SIZE, 10 * SIZE) == run._replace(stop=run.stop + SIZE)
+        assert found.run_at(SIZE, length * SIZE + 700) == run._replace(stop=length * SIZE + 700)
+
+
 @pytest.mark.parametrize("flags", [(0, 0), (COPIED, COPIED), (COPIED, 0)])
 def test_a_run_goes_on_up_to_the_entry_that_does_not_follow(flags: tuple[int, int]) -> None:
     row = [(90 + n) * CLUSTER | flags[n % 2] for n in range(ENTRIES)]
@@ -174,6 +190,14 @@ def test_where_there_is_no_table() -> None:
     assert found.run_at(3 * COVERAGE + 5, 4 * COVERAGE) == Run(NONE, None, 4 * COVERAGE)
     for position in range(4 * COVERAGE, 9 * COVERAGE, COVERAGE):
         assert found.run_at(position, 9 * COVERAGE) == Run(NONE, None, 9 * COVERAGE)
+
+
+def test_an_l1_entry_of_0_names_no_table() -> None:
+    """Whatever cluster 0 of the file has behind the header."""
+    data = bytearray(image([None, [90 * CLUSTER]]))
+    data[CLUSTER // 2 : CLUSTER] = struct.pack(">Q", COMPRESSED | 90 * CLUSTER) * (ENTRIES // 2)
+    runs = map_of(bytes(data)).runs_at(COVERAGE // 2, 2 * COVERAGE)
+    assert list(runs) == [Run(NONE, None, COVERAGE)]
 
 
 def test_compressed_neighbours_are_found_at_once() -> None:
