@@ -41,8 +41,10 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "reference/modes": (_UNIT + "reference_modes", _UNIT + "reference_watch"),
     "reference/sectors": (_UNIT + "reference_sectors", _UNIT + "reference_watch"),
     "image/qcow2/entries": (_UNIT + "entries", _UNIT + "mapping"),
-    "image/qcow2/mapping": (_UNIT + "mapping", _UNIT + "mapping_refusals", _UNIT + "subclusters"),
-    "image/qcow2/tables": (_UNIT + "tables",),
+    "image/qcow2/mapping": (
+        *(_UNIT + "run_at", _UNIT + "mapping_refusals", _UNIT + "mapping", _UNIT + "subclusters"),
+    ),
+    "image/qcow2/tables": (_UNIT + "tables", _UNIT + "end_of_run"),
     "image/qcow2/refcountblock": (_UNIT + "refcountblock", _UNIT + "refcount_structures"),
     "image/qcow2/counts": (_UNIT + "counts",),
     "image/qcow2/edit/refcounts": (_UNIT + "refcounts", _UNIT + "refcount_structures"),

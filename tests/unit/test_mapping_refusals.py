@@ -9,7 +9,7 @@ from support.mapped import image
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.base import ExtentKind
-from qcow2crypt.image.extents import CompressedRun, extents_of
+from qcow2crypt.image.extents import CompressedRun, Run, extents_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
@@ -62,6 +62,20 @@ def test_in_an_external_data_file_every_cluster_lies_at_its_guest_offset() -> No
     assert error.allowed == "host offset 0x400"
     assert error.found == "0x0000000000000600"
     assert (error.offset, error.guest_offset) == (L2 + 16, 2 * CLUSTER)
+
+
+def test_in_an_external_data_file_only_the_first_cluster_lies_at_offset_0() -> None:
+    error = refused(external(COPIED, COPIED, COPIED | ZERO), CLUSTER + 5)
+    assert (error.allowed, error.found) == ("host offset 0x200", f"{COPIED:#018x}")
+    assert (error.offset, error.guest_offset) == (L2 + 8, CLUSTER)
+    run = map_of(external(COPIED, COPIED, COPIED | ZERO)).run_at(2 * CLUSTER, 3 * CLUSTER)
+    assert (run.kind, run.host) == (ZEROS, None)
+    data = extended((COPIED, ALL), (COPIED | ZERO, ALL << 32), (0, ALL << 32), (0, 1))
+    both = put_fields(data, {"incompatible_features": 16 | INCOMPAT_DATA_FILE})
+    assert map_of(both).run_at(5, 3 * SIZE).host == 5
+    assert refused(both, SIZE).allowed == f"host offset {SIZE:#x}"
+    assert map_of(both).run_at(2 * SIZE, 4 * SIZE) == Run(ZEROS, None, 3 * SIZE)
+    assert "subclusters contradict each other" in str(refused(both, 3 * SIZE))
 
 
 def test_an_external_data_file_holds_no_compressed_cluster() -> None:

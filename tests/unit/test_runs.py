@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qcow2crypt.image.qcow2.check.named import NamedTables
-from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs, flipped, single_entries
+from qcow2crypt.image.qcow2.entries import OFFSET_MASK
+from qcow2crypt.image.qcow2.runs import (
+    entry_runs,
+    equal_runs,
+    flipped,
+    grows,
+    single_entries,
+)
 from qcow2crypt.testing.damage.tiny import COMPRESSED, COPIED
 
 STEP = 512
@@ -55,6 +63,31 @@ def test_runs_are_the_entries(pieces: list[tuple[int, int, int]]) -> None:
     assert [
         (index + n, entry, 1) for index, entry, count in equal_runs(table) for n in range(count)
     ] == single
+
+
+def grows_slowly(table: array[int]) -> bool:
+    """The slow twin of ``grows``."""
+    return all(b == a + STEP and a & ~OFFSET_MASK == b & ~OFFSET_MASK for a, b in pairwise(table))
+
+
+@given(PIECES)
+def test_a_table_that_grows(pieces: list[tuple[int, int, int]]) -> None:
+    table = table_of(pieces)
+    for part in (table, table[: pieces[0][2]], table[-2:]) if pieces else ():
+        assert grows(memoryview(part), STEP) is grows_slowly(part)
+
+
+@pytest.mark.parametrize("first", [0, 90 * STEP, COPIED | 90 * STEP | 1, TOP - 10 * STEP])
+def test_one_entry_that_does_not_grow(first: int) -> None:
+    for length in (1, 2, 3, 11, 12, 64):
+        row = table_of([(first, STEP, length)])
+        assert grows_slowly(row) is (first != TOP - 10 * STEP or length < 12)
+        assert grows(memoryview(row), STEP) is grows_slowly(row)
+        for odd in range(length if length > 1 else 0):
+            for by in (STEP, -STEP, 1, COPIED):
+                changed = row[:]
+                changed[odd] = changed[odd] + by & (1 << 64) - 1
+                assert grows(memoryview(changed), STEP) is False
 
 
 @given(PIECES, st.sampled_from([COPIED, 1]))

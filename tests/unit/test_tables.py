@@ -8,16 +8,15 @@ import threading
 from array import array
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from qcow2crypt.errors import ReadOnlyError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.tables import (
     TableCache,
-    end_of_run,
     pack_table,
+    read_entries,
     read_l1,
+    read_parts,
     read_table,
 )
 
@@ -56,32 +55,34 @@ class TestReading:
         assert len(read_l1(file, CLUSTER, 3)) == 3
         assert len(read_l1(file, 1 << 60, 3)) == 0
 
+    def test_a_table_in_parts(self) -> None:
+        """They are the table, one behind the other, as far as the file reaches."""
+        table = array("Q", range(200_000))
+        data = bytes(16) + struct.pack(">200000Q", *table)
+        for count, cut in ((200_000, 0), (3_000_000, 0), (131_073, 0), (200_000, 5)):
+            file = HostFile(io.BytesIO(data[: len(data) - cut]))
+            parts = list(read_parts(file, 16, count))
+            assert 1 < len(parts) < 10
+            wanted = list(table[:count])
+            wanted[-1] &= -1 << 8 * cut
+            assert [entry for _, part in parts for entry in part] == wanted
+            assert all(table[index] == part[0] for index, part in parts)
+        assert list(read_parts(file, 1 << 60, 3)) == []
+
+    def test_entries_that_are_not_0(self) -> None:
+        entries = {0: 5, 7: 1 << 63, 65_535: 8, 65_536: 9, 199_999: 1}
+        data = bytearray(8 * 200_000)
+        for index, entry in entries.items():
+            struct.pack_into(">Q", data, 8 * index, entry)
+        file = HostFile(io.BytesIO(data))
+        assert dict(read_entries(file, 0, 200_000)) == entries
+        assert list(read_entries(file, 56, 1)) == [(0, 1 << 63)]
+
     def test_packing_is_the_way_back(self) -> None:
         data, file = file_of(1)
         table = read_table(file, 0, ENTRIES)
         assert pack_table(table) == data.getvalue()
         assert list(table)[:3] == [0, 1, 2], "packing must not change the table"
-
-
-class TestEndOfRun:
-    @given(st.data())
-    def test_it_is_what_a_loop_finds(self, data: st.DataObject) -> None:
-        step = data.draw(st.sampled_from([1, 2]))
-        runs = data.draw(
-            st.lists(st.tuples(st.integers(0, 2), st.integers(1, 300)), min_size=1, max_size=6)
-        )
-        table = array("Q", [value for value, length in runs for _ in range(length * step)])
-        start = data.draw(st.integers(0, len(table) // step - 1)) * step
-        stop = data.draw(st.integers(start // step + 1, len(table) // step)) * step
-        expected = start + step
-        while expected < stop and table[expected : expected + step] == table[start : start + step]:
-            expected += step
-        assert end_of_run(table, start, stop, step) == expected
-
-    def test_millions_of_entries(self) -> None:
-        table = array("Q", bytes(32 << 20))
-        table[3_999_999] = 1
-        assert end_of_run(table, 5, len(table)) == 3_999_999
 
 
 class TestCache:
@@ -114,6 +115,12 @@ class TestCache:
         assert cache.get(2 * CLUSTER) is tables[2]
         assert cache.get(CLUSTER) is not tables[1]
 
+    def test_8_mib_are_kept(self) -> None:
+        cache = TableCache(HostFile(io.BytesIO()), 1 << 20)
+        for n in range(10):
+            cache.get(n << 20)
+        assert len(cache) == 8
+
     def test_two_are_kept_whatever_the_bound(self) -> None:
         _, cache = cache_of(9, 0)
         for n in range(9):
@@ -138,6 +145,23 @@ class TestCache:
         assert cache.write_dirty() == 0
         assert struct.unpack_from(">QQ", data.getvalue(), 19 * CLUSTER) == (26, 19001)
 
+    def test_changed_tables_take_the_room_of_others(self) -> None:
+        _, cache = cache_of(9, 6)
+        for n in range(6):
+            cache.get(n * CLUSTER)
+        for n in range(6, 9):
+            cache.put(n * CLUSTER, array("Q", range(ENTRIES)))
+            assert len(cache) == 6
+        cache.get(0)
+        assert len(cache) == 6
+
+    def test_a_new_content_takes_the_place_of_the_old(self) -> None:
+        _, cache = cache_of(2, 4)
+        cache.get(CLUSTER)
+        table = array("Q", range(ENTRIES))
+        cache.put(CLUSTER, table)
+        assert cache.get(CLUSTER) is table
+
     def test_a_new_table_grows_the_file(self) -> None:
         data, cache = cache_of(1, 4)
         table = array("Q", range(ENTRIES))
@@ -149,8 +173,9 @@ class TestCache:
 
     def test_a_table_of_another_length_is_a_mistake(self) -> None:
         _, cache = cache_of(1, 4)
-        with pytest.raises(ValueError, match="64 entries"):
-            cache.put(0, array("Q", [1]))
+        for length in (1, ENTRIES - 1, ENTRIES + 1):
+            with pytest.raises(ValueError, match="64 entries"):
+                cache.put(0, array("Q", bytes(8 * length)))
 
     def test_marking(self) -> None:
         _, cache = cache_of(2, 4)
@@ -188,6 +213,7 @@ class TestCache:
             lambda: tables.edit(0),
             lambda: tables.edit(0),
             lambda: tables.mark_dirty(CLUSTER),
+            lambda: tables.mark_dirty(CLUSTER),
             lambda: tables.put(CLUSTER, table),
             tables.write_dirty,
             lambda: tables.drop(0),
@@ -208,6 +234,7 @@ class TestCache:
         cache.write_dirty()
         assert data.getvalue() == before
         cache.edit(0)[0] = 5
+        cache.get(CLUSTER)
         cache.clear()
         assert (len(cache), cache.get(0)[0]) == (0, 0)
 

@@ -7,8 +7,6 @@ the file is zero, so a small hostile file cannot make us allocate much.
 
 from __future__ import annotations
 
-import functools
-import sys
 from array import array
 from collections.abc import Sequence
 
@@ -26,6 +24,7 @@ from qcow2crypt.image.qcow2.entries import (
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, SUBCLUSTERS, Header
 from qcow2crypt.image.qcow2.manytables import ManyTables
+from qcow2crypt.image.qcow2.runs import grows
 from qcow2crypt.image.qcow2.subclusters import (
     ALL_ALLOCATED,
     ALL_ZERO,
@@ -37,7 +36,6 @@ from qcow2crypt.image.qcow2.tables import TableCache, end_of_run, read_l1
 
 _DATA, _ZERO = ExtentKind.DATA, ExtentKind.ZERO
 _UNALLOCATED, _COMPRESSED = ExtentKind.UNALLOCATED, ExtentKind.COMPRESSED
-_LOOK_AT_ALL = 4
 _UNIFORM = (0, ALL_ALLOCATED, ALL_ZERO)
 """Subclusters that are all alike."""
 
@@ -69,9 +67,10 @@ class ClusterMap:
         self._bits = header.cluster_bits
         self._cluster_size = header.cluster_size
         self._offset_mask = header.cluster_size - 1
-        # The bits of an L2 entry that say where and what the data is.
-        self._compared = OFFSET_MASK | FLAG_COMPRESSED | (0 if header.extended_l2 else FLAG_ZERO)
         self._extended = header.extended_l2
+        self._zero_flag = 0 if header.extended_l2 else FLAG_ZERO
+        # The bits of an L2 entry that say where and what the data is.
+        self._compared = OFFSET_MASK | FLAG_COMPRESSED | self._zero_flag
         self._coverage_bits = header.l2_coverage.bit_length() - 1
         self._coverage_mask = header.l2_coverage - 1
         self._index_mask = header.l2_entries - 1
@@ -114,7 +113,7 @@ class ClusterMap:
 
     def _end_of_same_tables(self, l1_index: int, end: int) -> int:
         """Up to where the L1 entries are all like the one at ``l1_index``; at most ``end``."""
-        last = min(len(self.l1), ((end - 1) >> self._coverage_bits) + 1)
+        last = min(len(self.l1), (end >> self._coverage_bits) + 1)
         return min(end_of_run(self.l1, l1_index, last) << self._coverage_bits, end)
 
     def _standard_run(self, table: array[int], l1_entry: int, position: int, end: int) -> Run:
@@ -123,28 +122,28 @@ class ClusterMap:
         index = cluster & self._index_mask
         entry = table[index]
         host = entry & OFFSET_MASK
-        if entry & FLAG_COMPRESSED or host & self._offset_mask or self._external:
+        if host & self._offset_mask or self._external:
             self._check_entry(entry, l1_entry, position)
         stop = (cluster + 1) << self._bits
         if entry & FLAG_COMPRESSED:
             run = parse_compressed(entry, self._bits)
             return Run(_COMPRESSED, run.host_offset, min(stop, end))
+        has_host = bool(host) or self._is_at_0(entry)
         if entry & FLAG_ZERO:
             if self._header.version == 2:
                 problem = "zero flag in a version 2 image"
                 raise self._error(problem, entry, l1_entry, position, "bit 0 clear")
             kind = _ZERO
         else:
-            kind = _DATA if host or (self._external and entry & FLAG_COPIED) else _UNALLOCATED
-        has_host = bool(host) or kind is _DATA
+            kind = _DATA if has_host else _UNALLOCATED
         if stop < end:
             # The run goes on as long as entries grow by one cluster, or stay the same.
             last = index + ((end - 1) >> self._bits) - cluster + 1
             if has_host:
-                found = self._end_of_growing(table, index, last, 1)
+                count = self._grown(memoryview(table)[index:last])
             else:
-                found = end_of_run(table, index, last)
-            stop = (cluster - index + found) << self._bits
+                count = end_of_run(table, index, last) - index
+            stop = (cluster + count) << self._bits
         within = position & self._offset_mask
         return Run(kind, host + within if has_host else None, min(stop, end))
 
@@ -159,7 +158,7 @@ class ClusterMap:
         if entry & FLAG_COMPRESSED:
             run = parse_compressed(entry, bits)
             return Run(_COMPRESSED, run.host_offset, min((cluster + 1) << bits, end))
-        has_host = bool(host or (self._external and entry & FLAG_COPIED))
+        has_host = bool(host) or self._is_at_0(entry)
         if not is_valid(bitmap, has_host_cluster=has_host):
             allowed = "no subcluster allocated and zero at once, none allocated without a cluster"
             problem = "subclusters contradict each other"
@@ -171,34 +170,29 @@ class ClusterMap:
         if stop < end and bitmap in _UNIFORM:
             last = index + ((end - 1) >> bits) - cluster + 1
             if has_host:
-                found = self._end_of_growing(table, index, last, 2)
+                last = index + self._grown(memoryview(table)[2 * index : 2 * last : 2])
+                count = end_of_run(table[2 * index + 1 : 2 * last : 2], 0, last - index)
             else:
-                found = end_of_run(table, 2 * index, 2 * last, 2) >> 1
-            stop = (cluster - index + found) << bits
+                count = (end_of_run(table, 2 * index, 2 * last, 2) >> 1) - index
+            stop = (cluster + count) << bits
         within = position & self._offset_mask
         return Run(kind, host + within if has_host else None, min(stop, end))
 
-    def _end_of_growing(self, table: array[int], index: int, last: int, step: int) -> int:
-        """The first entry after ``index`` that is not the one before plus one cluster."""
-        size = self._cluster_size
-        grown = table[index * step] + (last - index - 1) * size
-        alike = step == 1 and table[last - 1] == grown
-        if alike and last - index > _LOOK_AT_ALL and sys.byteorder == "little":
-            # Most tables grow all the way, with the same flags: that takes one comparison.
-            ones, steps = _growing(last - index, size)
-            found = int.from_bytes(memoryview(table)[index:last].cast("B"), "little")
-            if found == table[index] * ones + steps:
-                return last
-        compared = self._compared
-        follower = (table[index * step] & compared) + size
-        bitmap = table[index * step + step - 1]
-        index += 1
-        while index < last and table[index * step] & compared == follower:
-            if step == 2 and table[2 * index + 1] != bitmap:
-                break
+    def _grown(self, entries: memoryview) -> int:
+        """How many of these entries, from the first on, are each one cluster behind the other."""
+        size, compared = self._cluster_size, self._compared
+        if grows(entries, size):  # most tables do, all the way
+            return len(entries)
+        follower = entries[0] & compared
+        for count, entry in enumerate(entries):
+            if entry & compared != follower:
+                return count
             follower += size
-            index += 1
-        return index
+        return len(entries)
+
+    def _is_at_0(self, entry: int) -> bool:
+        """Whether an entry without a host offset has a host cluster: one in a data file, at 0."""
+        return self._external and entry & (FLAG_COPIED | self._zero_flag) == FLAG_COPIED
 
     def _check_entry(self, entry: int, l1_entry: int, position: int) -> None:
         """What QEMU refuses in any entry.  Raises MappingError."""
@@ -210,10 +204,12 @@ class ClusterMap:
         elif host & self._offset_mask:
             allowed = f"a host offset that is a multiple of {self._cluster_size:#x}"
             raise self._error("L2 entry is not valid", entry, l1_entry, position, allowed)
-        elif self._external and host and host != position & -self._cluster_size:
-            problem = "in an external data file every cluster lies at its guest offset"
-            allowed = f"host offset {position & -self._cluster_size:#x}"
-            raise self._error(problem, entry, l1_entry, position, allowed)
+        elif self._external:
+            guest = position & -self._cluster_size
+            if host != guest and (host or self._is_at_0(entry)):
+                problem = "in an external data file every cluster lies at its guest offset"
+                allowed = f"host offset {guest:#x}"
+                raise self._error(problem, entry, l1_entry, position, allowed)
 
     def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
         """See ``RunMap.compressed_runs``.  Stops at the end of an L2 table."""
@@ -224,8 +220,6 @@ class ClusterMap:
         index = (position >> bits) & self._index_mask
         count = ((end - 1) >> bits) - (position >> bits) + 1
         step = 2 if self._extended else 1
-        if count == 1:  # a read at random
-            return [parse_compressed(table[index * step], bits)]
         runs = []
         for entry in table[index * step : (index + count) * step : step]:
             if not entry & FLAG_COMPRESSED:
@@ -265,14 +259,3 @@ class ClusterMap:
             allowed=allowed,
             guest_offset=position & -self._cluster_size,
         )
-
-
-@functools.lru_cache(maxsize=32)
-def _growing(count: int, size: int) -> tuple[int, int]:
-    """Numbers of ``count`` 64-bit entries, the first of them lowest: all 1, and 0, size, 2 * size.
-
-    With them ``entry * ones + steps`` is a table that begins with ``entry`` and grows.
-    """
-    ones = array("Q", [1]) * count
-    steps = array("Q", range(0, count * size, size))
-    return int.from_bytes(ones.tobytes(), "little"), int.from_bytes(steps.tobytes(), "little")

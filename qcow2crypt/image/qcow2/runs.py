@@ -75,19 +75,29 @@ def equal_runs(table: array[int]) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
+def grows(table: memoryview, step: int) -> bool:
+    """Whether each entry is the one before plus ``step`` (a cluster), flags and all."""
+    length = len(table)
+    first, last = table[0], table[-1]
+    if last != first + (length - 1) * step or (first ^ last) & ~OFFSET_MASK:
+        return False
+    number = int.from_bytes(table, sys.byteorder)
+    return number + falling(step, length) == last * every(1, length)
+
+
 def flipped(entries: array[int], flag: int) -> array[int]:
     """The same entries, each with ``flag`` the other way round."""
     number = int.from_bytes(entries, sys.byteorder) ^ every(flag, len(entries))
     return array("Q", number.to_bytes(len(entries) * ENTRY_SIZE, sys.byteorder))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def every(value: int, length: int) -> int:
     """A table that has one value everywhere, as one number."""
     return int.from_bytes(array("Q", [value]) * length, sys.byteorder)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def falling(step: int, length: int) -> int:
     """A table that falls by ``step`` from entry to entry, to 0, as one number.
 

@@ -21,19 +21,20 @@ _TABLES_MIN = 2
 _PART = 1 << 16
 _SKIP_START = 16
 _SKIP_MOST = 1 << 16
-_SWAP = sys.byteorder == "little"
-_ONE_ENTRY = array("Q", [0])
+_SWAP = sys.byteorder != "big"
 
 
 def read_table(file: HostFile, offset: int, entries: int) -> array[int]:
     """``entries`` entries at ``offset``, as native integers."""
-    present = max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
-    table = array("Q", file.pread(present * ENTRY_SIZE, offset))
-    if present < entries:
-        table.extend(_ONE_ENTRY * (entries - present))
+    table = array("Q", file.pread(entries * ENTRY_SIZE, offset))
     if _SWAP:
         table.byteswap()
     return table
+
+
+def _present(file: HostFile, offset: int, entries: int) -> int:
+    """How many of so many entries the file has, at least in part."""
+    return max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE)))
 
 
 def read_l1(file: HostFile, offset: int, entries: int) -> array[int]:
@@ -41,7 +42,7 @@ def read_l1(file: HostFile, offset: int, entries: int) -> array[int]:
 
     Entries that are not there are zero; who writes fills the array up before.
     """
-    return read_table(file, offset, max(0, min(entries, -(-(file.size - offset) // ENTRY_SIZE))))
+    return read_table(file, offset, _present(file, offset, entries))
 
 
 def read_parts(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, array[int]]]:
@@ -49,7 +50,7 @@ def read_parts(file: HostFile, offset: int, count: int) -> Iterator[tuple[int, a
 
     Up to the end of the file.
     """
-    count = max(0, min(count, -(-(file.size - offset) // ENTRY_SIZE)))
+    count = _present(file, offset, count)
     for index in range(0, count, _PART):
         length = min(_PART, count - index)
         yield index, read_table(file, offset + index * ENTRY_SIZE, length)
@@ -73,24 +74,18 @@ def pack_table(table: array[int]) -> bytes:
 def end_of_run(table: array[int], start: int, stop: int, step: int = 1) -> int:
     """The first index after ``start`` whose ``step`` entries differ from those at ``start``.
 
-    ``stop`` when there is none before; ``stop - start`` is a multiple of ``step``.  Compares
+    ``stop`` when there is none before; ``stop - start`` is 1 or more times ``step``.  Compares
     slices, not entries, so millions of zeros take milliseconds.
     """
     at = start + step
-    if at >= stop or table[at : at + step] != table[start:at]:
-        return min(at, stop)
+    if at == stop or table[at : at + step] != table[start:at]:
+        return at
     pattern = table[start:at] * (_SKIP_START // step)
-    while at < stop:
-        size = len(pattern)
-        if at + size > stop:
-            break
-        if table[at : at + size] != pattern:
-            break
+    while at + (size := len(pattern)) <= stop and table[at : at + size] == pattern:
         at += size
         if size < _SKIP_MOST:
             pattern *= 2
     # The run ends within the next ``size`` entries: halve what was compared.
-    size = len(pattern)
     while size > step:
         size //= 2
         if at + size <= stop and table[at : at + size] == pattern[:size]:
