@@ -64,12 +64,16 @@ def tools_of(name: str) -> QemuTools:
 
 
 def builds_in(folder: Path) -> list[str]:
-    """The builds in the folders below a folder, by version.  Raises DifftestError below two."""
+    """The builds in the folders below a folder, the newest first: it makes what others may refuse.
+
+    Raises DifftestError where there are less than two.
+    """
     places = [path for path in sorted(folder.glob("*")) if (path / "qemu-img").exists()]
     places += [
         path / "bin" for path in sorted(folder.glob("*")) if (path / "bin/qemu-img").exists()
     ]
-    found = sorted((_number(tools_of(str(path)).version), str(path.absolute())) for path in places)
+    found = [(_number(tools_of(str(path)).version), str(path.absolute())) for path in places]
+    found.sort(key=lambda row: row[0], reverse=True)
     if len(found) < 2:
         raise DifftestError(
             f"'{folder}' holds {len(found)} builds of QEMU: two or more are needed, each a folder "

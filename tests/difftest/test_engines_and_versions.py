@@ -126,7 +126,7 @@ def test_builds_are_in_the_order_of_their_versions(tmp_path: Path) -> None:
                 f"#!/bin/sh\necho {program} version '{version}'\n"
             )
             (tmp_path / name / program).chmod(0o755)
-    assert [Path(found).name for found in builds_in(tmp_path)] == ["b", "c", "a"]
+    assert [Path(found).name for found in builds_in(tmp_path)] == ["a", "c", "b"]
 
 
 def test_one_build_is_not_enough(tmp_path: Path) -> None:
