@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from qcow2crypt.errors import BenchError
+from qcow2crypt.tempfolder import temporary_folder
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - not a guessable file: a folder is made in it
 _PREFIX = "qcow2crypt-bench-"
@@ -29,12 +30,12 @@ def work_folder(needed: int, wanted: Path | None = None) -> Iterator[Path]:
     parent = wanted or first_with_room(needed, (MEMORY, Path(tempfile.gettempdir())))
     if wanted is not None:
         refuse_without_room(needed, wanted)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
-    except OSError as error:
-        raise BenchError(f"no folder can be made in {parent}: {error.strerror}") from error
-    with folder as name:
-        yield Path(name)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(_PREFIX, parent))
+        except OSError as error:
+            raise BenchError(f"no folder can be made in {parent}: {error.strerror}") from error
+        yield folder
 
 
 def first_with_room(needed: int, places: tuple[Path, ...]) -> Path:

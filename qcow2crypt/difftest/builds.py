@@ -7,7 +7,6 @@ lies there in the file of the oracle.
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from qcow2crypt.difftest.outcomes import Outcome, Refused
@@ -17,7 +16,7 @@ from qcow2crypt.testing.case import Case
 from qcow2crypt.testing.dates import with_one_date
 from qcow2crypt.testing.regions import region_at
 from qcow2crypt.testing.textbook import Layer
-from qcow2crypt.testing.tools import QemuTools
+from qcow2crypt.testing.tools import CannotCreateError, QemuTools
 
 PREFIX = "build:"
 _OWN = "other-build"
@@ -29,24 +28,31 @@ class BuildReader(QemuReader):
     def __init__(self, name: str) -> None:
         super().__init__(tools_of(name), name)
         self.version += f" in {Path(self.tools.img).parent}"
+        self._problem = ""
+
+    def prepare(self, case: Case, folder: Path) -> str:
+        """Make the images anew, beside those of the oracle.  An old build knows not all of them."""
+        self._problem = ""
+        (folder / _OWN).mkdir()
+        try:
+            self.tools.make(case, folder / _OWN)
+        except CannotCreateError as error:
+            return str(error).splitlines()[1]
+        except DifftestError as error:
+            self._problem = str(error)
+        return ""
 
     def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
-        """Make the images anew, beside those of the oracle, and read them."""
-        own = folder / _OWN
-        if not own.exists():
-            own.mkdir()
-            try:
-                self.tools.make(case, own)
-            except DifftestError as error:
-                shutil.rmtree(own)
-                return Refused(str(error))
-        return super().read(case, own, snapshot, longest)
+        """Read what it made."""
+        if self._problem:
+            return Refused(self._problem)
+        return super().read(case, folder / _OWN, snapshot, longest)
 
     def remarks(self, case: Case, folder: Path) -> list[Remark]:
         """Whether each file has the same bytes as that of the oracle, and else where not."""
-        own = folder / _OWN
-        if not own.exists():
+        if self._problem:
             return []
+        own = folder / _OWN
         return [
             _compared(case, index, folder / case.file_name(index), own / case.file_name(index))
             for index in range(len(case.layers))
@@ -64,12 +70,16 @@ def tools_of(name: str) -> QemuTools:
 
 
 def builds_in(folder: Path) -> list[str]:
-    """The builds in the folders below a folder, by version.  Raises DifftestError below two."""
+    """The builds in the folders below a folder, the newest first: it makes what others may refuse.
+
+    Raises DifftestError where there are less than two.
+    """
     places = [path for path in sorted(folder.glob("*")) if (path / "qemu-img").exists()]
     places += [
         path / "bin" for path in sorted(folder.glob("*")) if (path / "bin/qemu-img").exists()
     ]
-    found = sorted((_number(tools_of(str(path)).version), str(path.absolute())) for path in places)
+    found = [(_number(tools_of(str(path)).version), str(path.absolute())) for path in places]
+    found.sort(key=lambda row: row[0], reverse=True)
     if len(found) < 2:
         raise DifftestError(
             f"'{folder}' holds {len(found)} builds of QEMU: two or more are needed, each a folder "

@@ -76,6 +76,10 @@ def examine(setup: Setup, case: Case, folder: Path, parts: Collection[Part] = PA
 
 
 def _read(setup: Setup, case: Case, made: Path, found: Found) -> None:
+    if reason := setup.subject.prepare(case, made):
+        found.counts["not made by the subject"] += 1
+        found.examples["not made by the subject"] = reason
+        return
     for snapshot in (None, *case.top.snapshots):
         if not (setup.subject.can(case, snapshot) and setup.oracle.can(case, snapshot)):
             found.counts["not asked"] += 1

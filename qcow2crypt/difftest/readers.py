@@ -48,6 +48,10 @@ class Reader:
         """Whether it can be asked for this at all."""
         return True
 
+    def prepare(self, case: Case, folder: Path) -> str:  # noqa: ARG002 - for others
+        """Make what it needs for its reads.  Gives why it cannot be asked about this case."""
+        return ""
+
     @abstractmethod
     def read(self, case: Case, folder: Path, snapshot: str | None, longest: float) -> Outcome:
         """What it makes of the guest disk, or of a snapshot, in at most so many seconds."""

@@ -37,6 +37,7 @@ from qcow2crypt.difftest.worker import (
 )
 from qcow2crypt.difftest.writers import writer_named
 from qcow2crypt.errors import ArgumentError, DifftestError
+from qcow2crypt.tempfolder import temporary_folder
 from qcow2crypt.testing import ours
 from qcow2crypt.testing.case import Case
 from qcow2crypt.testing.generate import profile_named
@@ -111,10 +112,8 @@ def temporary_home() -> Iterator[Path]:
     """A folder for images, gone at the end: where TMPDIR says, else in memory if there is room."""
     roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM
     roomy = roomy and "TMPDIR" not in os.environ
-    with tempfile.TemporaryDirectory(
-        prefix=_PREFIX, dir=_MEMORY if roomy else None, ignore_cleanup_errors=True
-    ) as name:
-        yield Path(name)
+    with temporary_folder(_PREFIX, _MEMORY if roomy else None) as folder:
+        yield folder
 
 
 class _Loop:

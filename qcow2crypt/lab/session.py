@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from qcow2crypt.lab import DEMONSTRATIONS
 from qcow2crypt.lab.base import Claim, Demonstration, Result
 from qcow2crypt.lab.desk import Desk
 from qcow2crypt.lab.qemu import Qemu
+from qcow2crypt.tempfolder import temporary_folder
 
 
 class Shown(NamedTuple):
@@ -44,7 +45,7 @@ def show(
     and what the library raises.
     """
     with _folder(keep) as folder:
-        desk = Desk(Path(folder), qemu)
+        desk = Desk(folder, qemu)
         found = []
         for name in names:
             tell(name)
@@ -53,22 +54,9 @@ def show(
         return found
 
 
-class _Kept:
-    """A folder that stays, in the place of one that goes."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> str:
-        return str(self._folder)
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def _folder(keep: Path | None) -> tempfile.TemporaryDirectory[str] | _Kept:
+def _folder(keep: Path | None) -> AbstractContextManager[Path]:
     if keep is None:
-        return tempfile.TemporaryDirectory(prefix="qcow2crypt-lab-")
+        return temporary_folder("qcow2crypt-lab-")
     try:
         keep.mkdir(parents=True, exist_ok=True)
         empty = not any(keep.iterdir())
@@ -76,7 +64,7 @@ def _folder(keep: Path | None) -> tempfile.TemporaryDirectory[str] | _Kept:
         raise LabError(f"'{keep}' cannot hold the files: {error.strerror}") from error
     if not empty:
         raise LabError(f"'{keep}' is not empty: name a folder that is new or empty")
-    return _Kept(keep.resolve())
+    return nullcontext(keep.resolve())
 
 
 def as_dict(shown: Sequence[Shown], qemu: Qemu | None) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from qcow2crypt.probe.libraries import Library, ciphers_imported, libraries
 from qcow2crypt.probe.meaning import meaning
 from qcow2crypt.probe.support import why_no_proof
 from qcow2crypt.probe.verdict import Verdict, decide
+from qcow2crypt.tempfolder import temporary_folder
 
 FORMATS = ("aes", "luks")
 PLACEHOLDER = "{}"
@@ -112,7 +112,7 @@ def examine_self(engine: str = "") -> Report:
         environment["QCOW2CRYPT_ENGINE"] = engine
     # -S: nothing of other packages is started, and PYTHONPATH has all that is needed.
     words = (sys.executable, "-S", "-m", "qcow2crypt.probe.ownwork")
-    with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
+    with temporary_folder("qcow2crypt-doctor-") as folder:
 
         def work(direction: str) -> Work:
             def run(size: int) -> Run:
@@ -125,9 +125,9 @@ def examine_self(engine: str = "") -> Report:
     return _report(Report("qcow2crypt", f"version {qcow2crypt.__version__}", findings))
 
 
-def _payload(folder: str, size: int) -> Path:
+def _payload(folder: Path, size: int) -> Path:
     """A file of so many random bytes."""
-    path = Path(folder) / f"payload-{size}"
+    path = folder / f"payload-{size}"
     if not path.exists():
         path.write_bytes(secrets.token_bytes(size))
     return path
@@ -148,7 +148,7 @@ def examine_command(words: Sequence[str]) -> Report:
             return _report(Report(subject, findings=(_find_once(tuple(words)),)))
         except ProbeError as error:
             return Report(subject, problem=str(error))
-    with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
+    with temporary_folder("qcow2crypt-doctor-") as folder:
 
         def work(size: int) -> Run:
             payload = _payload(folder, size)

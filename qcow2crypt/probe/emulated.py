@@ -27,6 +27,7 @@ from qcow2crypt.probe.examine import Run, Work
 from qcow2crypt.probe.instructions import Site, find_sites
 from qcow2crypt.probe.record import Hit, Place, Program
 from qcow2crypt.probe.symbols import elf_of
+from qcow2crypt.tempfolder import temporary_folder
 
 _SECONDS = 300
 _MARK = "QCOW2CRYPT_DOCTOR_"
@@ -77,11 +78,11 @@ def _by_callgrind(
 
 
 def _callgrind_counts(valgrind: str, run: Run) -> Counter[tuple[str, int]]:
-    with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
+    with temporary_folder("qcow2crypt-doctor-") as folder:
         out = f"--callgrind-out-file={folder}/out.%p"
         _run((valgrind, *callgrind.OPTIONS, out, *run.words), run)
         counts: Counter[tuple[str, int]] = Counter()
-        for path in Path(folder).iterdir():
+        for path in folder.iterdir():
             with path.open(encoding="utf-8", errors="surrogateescape") as lines:
                 counts.update(callgrind.read_counts(lines))
     return counts
@@ -92,8 +93,8 @@ def _by_qemu(
 ) -> Evidence:
     run = work(payload[0])
     program = shutil.which(run.words[0]) or run.words[0]
-    with tempfile.TemporaryDirectory(prefix="qcow2crypt-doctor-") as folder:
-        log = Path(folder) / "log"
+    with temporary_folder("qcow2crypt-doctor-") as folder:
+        log = folder / "log"
         words = (emulator, *qemuuser.OPTIONS, "-D", str(log), program, *run.words[1:])
         _run(words, run)
         with log.open(encoding="utf-8", errors="surrogateescape") as lines:

@@ -6,16 +6,17 @@ qemu-img, once, since that takes seconds.  Everything lies in one folder that is
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from types import TracebackType
 
 import qcow2crypt
 from qcow2crypt.errors import ProbeError
+from qcow2crypt.tempfolder import temporary_folder
 
 SECRET = "passphrase"
 """Of images that hold nothing but one byte, over and over."""
@@ -32,8 +33,10 @@ class Images:
     """The images of one examination.  A context manager: its end removes them."""
 
     def __init__(self, qemu_img: str | None, filled: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="qcow2crypt-doctor-"))
+        self._stack = contextlib.ExitStack()
+        self.folder = self._stack.enter_context(temporary_folder("qcow2crypt-doctor-"))
         self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        self._stack.callback(os.close, self._descriptor)
         self._qemu_img = qemu_img
         self._filled = filled
 
@@ -46,8 +49,7 @@ class Images:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        os.close(self._descriptor)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._stack.close()
 
     def socket(self) -> Path:
         """A name for a socket in the folder.  Names of sockets have 107 bytes at most."""

@@ -80,6 +80,10 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
+class CannotCreateError(DifftestError):
+    """This build of QEMU knows no such image: nothing was made of the case."""
+
+
 @dataclass(frozen=True, slots=True)
 class QemuTools:
     """qemu-img and qemu-io of one build."""
@@ -109,7 +113,10 @@ class QemuTools:
         return run((program, *call.words), folder, longest)
 
     def make(self, case: Case, folder: Path) -> None:
-        """Make the images of a case.  Raises DifftestError for what QEMU refuses."""
+        """Make the images of a case.  Raises DifftestError for what QEMU refuses.
+
+        It is a CannotCreateError where ``qemu-img create`` refuses an option.
+        """
         for step in steps(case):
             if isinstance(step, MakeFile):
                 (folder / step.name).write_bytes(step.content)
@@ -117,14 +124,15 @@ class QemuTools:
             done = self.call(step, folder)
             # qemu-io goes on behind a command that failed.
             if done.status != 0 or "failed" in done.stdout + done.stderr:
-                raise self._refusal(done)
+                refused = step.words[0] == "create" and done.status == 1
+                raise (CannotCreateError if refused else DifftestError)(self._told(done))
 
     def read(self, case: Case, folder: Path, snapshot: str | None = None) -> bytes:
         """The guest disk, or what a snapshot kept of it.  Raises DifftestError."""
         target = folder / "read.raw"
         done = self.call(convert_call(case, target.name, snapshot), folder)
         if done.status != 0:
-            raise self._refusal(done)
+            raise DifftestError(self._told(done))
         content = target.read_bytes()
         target.unlink()
         return content
@@ -135,10 +143,10 @@ class QemuTools:
             return {}  # the other formats have nothing to check
         done = self.call(check_call(case), folder)
         if done.status not in _FOUND_FAULTS:
-            raise self._refusal(done)
+            raise DifftestError(self._told(done))
         found: dict[str, Any] = json.loads(done.stdout)
         counts = ("corruptions", "leaks", "check-errors")
         return {key: found[key] for key in counts if found.get(key)}
 
-    def _refusal(self, done: Done) -> DifftestError:
-        return DifftestError(f"{done.complaint()}\nQEMU {self.version}")
+    def _told(self, done: Done) -> str:
+        return f"{done.complaint()}\nQEMU {self.version}"

@@ -29,6 +29,11 @@ OTHER_BYTES = """#!/bin/sh
 case "$1" in create) shift; set -- create -o cluster_size=32768 "$@" ;; esac
 exec {real}/{program} "$@"
 """
+OLD = """#!/bin/sh
+# A build that does not know zstd.
+case "$*" in create*zstd*) echo "qemu-img: Invalid parameter 'zstd'" >&2; exit 1 ;; esac
+exec {real}/{program} "$@"
+"""
 FORGETFUL = """#!/bin/sh
 # A build with a fault: what is discarded is forgotten.
 n=$#
@@ -118,6 +123,18 @@ def test_builds_must_not_differ_in_content(qemu_img: QemuImg, tmp_path: Path) ->
     assert str(place / "b") in report.read_text(encoding="utf-8")
 
 
+def test_what_an_old_build_does_not_know_is_counted(qemu_img: QemuImg, tmp_path: Path) -> None:
+    place = builds(tmp_path, qemu_img, qemu_img=OLD)
+    words = ("--versions", str(place), "--profile", "plain", "--cases", "8")
+    status, found = run(*words, "--output", str(tmp_path / "out"))
+    summary = found["runs"][0]  # type: ignore[index]
+    assert status == 0, found
+    counts = summary["counts"]
+    assert 0 < counts["not made by the subject"] < counts["cases"]
+    assert counts["disks read"] == counts["cases"] - counts["not made by the subject"]
+    assert "Invalid parameter 'zstd'" in summary["examples"]["not made by the subject"]
+
+
 def test_builds_are_in_the_order_of_their_versions(tmp_path: Path) -> None:
     for name, version in (("a", "10.0.13 (Debian 1:10)"), ("b", "7.2.22"), ("c", "7.10.0-rc1")):
         (tmp_path / name).mkdir()
@@ -126,7 +143,7 @@ def test_builds_are_in_the_order_of_their_versions(tmp_path: Path) -> None:
                 f"#!/bin/sh\necho {program} version '{version}'\n"
             )
             (tmp_path / name / program).chmod(0o755)
-    assert [Path(found).name for found in builds_in(tmp_path)] == ["b", "c", "a"]
+    assert [Path(found).name for found in builds_in(tmp_path)] == ["a", "c", "b"]
 
 
 def test_one_build_is_not_enough(tmp_path: Path) -> None:

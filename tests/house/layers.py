@@ -31,7 +31,7 @@ LAYERS = (
     Layer("engines", ("engines.*",), ("words", "reference")),
     Layer("crypt", ("crypt.*",), ("words", "reference", "engines")),
     # Each answers one small question, and knows no format and no cipher.
-    Layer("helpers", ("secret", "zeros", "htmlpage"), ("words",)),
+    Layer("helpers", ("secret", "zeros", "htmlpage", "tempfolder"), ("words",)),
     Layer(
         "files",
         (
@@ -105,7 +105,7 @@ LAYERS = (
         ("words", "engines", "crypt", "layouts", "images", "tasks", "table tasks", "explaining"),
     ),
     # What other programs do with AES.  It needs a word for a block, and the tables of the textbook.
-    Layer("probe", ("probe.*",), ("words", "reference")),
+    Layer("probe", ("probe.*",), ("words", "reference", "helpers")),
     # Gives programs images to work on, or our own engine.
     Layer(
         "examinations",
@@ -113,7 +113,7 @@ LAYERS = (
             *("probe", "probe.doctor", "probe.images", "probe.ownwork"),
             *("probe.qemu", "probe.report"),
         ),
-        ("words", "engines", "front door", "probe"),
+        ("words", "engines", "front door", "helpers", "probe"),
     ),
     # Uses the package as a program would, and takes its time.
     Layer(
@@ -155,7 +155,10 @@ LAYERS = (
     Layer(
         "difftest",
         ("difftest.*",),
-        ("front door", "words", "reference", "engines", "crypt", "cases", "second opinion"),
+        (
+            *("front door", "words", "reference", "engines", "crypt", "helpers", "cases"),
+            "second opinion",
+        ),
     ),
     # Programs for people.  Nobody imports them.
     Layer(

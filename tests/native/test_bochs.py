@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.native_c import CSRC, TESTS, core, run
+from support.native_c import CSRC, TESTS, core, once, run
 
 pytestmark = pytest.mark.slow
 
@@ -27,14 +27,14 @@ AVX = ["vaes256", "aesni", "portable-avx2", *BASE]
 ALL = ["vaes512", *AVX]
 
 
-def image(folder: Path, gcc: str, xcr0: int) -> Path:
-    """A disk with the boot sector and the program behind it."""
-    boot, program, disk = folder / "boot", folder / "program", folder / "disk"
+def image(folder: Path, made: Path, gcc: str, xcr0: int) -> Path:
+    """A disk with the boot sector and the program behind it, which is compiled once in ``made``."""
+    boot, disk = folder / "boot", folder / "disk"
     source = TESTS / "boot"
     run([gcc, f"-DXCR0={xcr0}", *BARE, source / "boot.S", FLAT + "-Ttext=0x7c00", "-o", boot])
     sources = [source / "program.c", *core()]
     flags = ["-std=c11", "-O2", f"-I{CSRC}", FLAT + f"-T,{source / 'boot.ld'}"]
-    run([gcc, *BARE, *flags, *sources, "-o", program])
+    program = once(made / "program-of-boot", [gcc, *BARE, *flags, *sources])
     data = boot.read_bytes() + program.read_bytes()
     assert len(boot.read_bytes()) == 512
     assert len(data) <= 4 * 127 * 512, "boot.S reads less than the program has"
@@ -53,9 +53,14 @@ def image(folder: Path, gcc: str, xcr0: int) -> Path:
     ],
 )
 def test_the_self_test_boots(
-    tool: Callable[[str], str], tmp_path: Path, cpu: str, xcr0: int, kernels: list[str]
+    tool: Callable[[str], str],
+    c_folder: Path,
+    tmp_path: Path,
+    cpu: str,
+    xcr0: int,
+    kernels: list[str],
 ) -> None:
-    bochs, disk = tool("bochs"), image(tmp_path, tool("gcc"), xcr0)
+    bochs, disk = tool("bochs"), image(tmp_path, c_folder, tool("gcc"), xcr0)
     settings = [
         f"romimage: file={SHARE}/BIOS-bochs-latest",
         f"vgaromimage: file={SHARE}/VGABIOS-lgpl-latest",

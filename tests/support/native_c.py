@@ -72,17 +72,28 @@ def compile_once(
     sources: Sequence[Path],
     *flags: str,
 ) -> Path:
-    """The path of ``program``, made in ``folder`` unless another test process has made it."""
-    made = folder / f"{program}-{variant.name}"
-    with (folder / f"{made.name}.lock").open("w") as lock:
+    """The path of ``program``, made in ``folder``.  Compilers take long over the widest kernel, so
+    a source is compiled once for all programs of a variant, and by one test process.
+    """
+    objects = [_compiled(folder, variant, source) for source in sources]
+    command: list[str | Path] = [*variant.compiler, *variant.flags, *objects, *flags]
+    return once(folder / f"{program}-{variant.name}", command)
+
+
+def _compiled(folder: Path, variant: Variant, source: Path) -> Path:
+    command = [*variant.compiler, *WARNINGS, *variant.flags, "-fPIC", f"-I{CSRC}", f"-I{TESTS}"]
+    made = folder / f"{source.parent.name}-{source.stem}-{variant.name}.o"
+    return once(made, [*command, "-c", source])
+
+
+def once(made: Path, command: Sequence[str | Path]) -> Path:
+    """``made``, by a compiler with these words, unless another test process has made it."""
+    with made.with_name(f"{made.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if made.exists():
-            return made
-        unfinished = made.with_suffix(".unfinished")
-        command = [*variant.compiler, *WARNINGS, *variant.flags, f"-I{CSRC}", f"-I{TESTS}"]
-        command += [*map(str, sources), *flags, "-o", str(unfinished)]
-        run(command)
-        unfinished.rename(made)
+        if not made.exists():
+            unfinished = made.with_name(f"{made.name}.unfinished")
+            run([*command, "-o", unfinished])
+            unfinished.rename(made)
     return made
 
 
