@@ -8,8 +8,7 @@ stored in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from qcow2crypt.errors import ComparisonError, MappingError, Qcow2CryptError
 from qcow2crypt.image.base import Image
@@ -31,8 +30,7 @@ _SLICE_BYTES = 65536
 """QEMU looks at so much of an L2 table at once; an extent that it reports ends there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """What a comparison found.  All offsets are guest offsets in bytes.
 
     ``sizes``                 of the two disks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -40,7 +39,7 @@ def fresh(order: int) -> tuple[HostFile, Header, Refcounts]:
     file.pwrite(bytes(SIZE), 0)
     file.pwrite((2 * SIZE).to_bytes(8, "big").ljust(SIZE, b"\0"), SIZE)
     file.pwrite(pack_refcounts(counts, order), 2 * SIZE)
-    header = replace(HEADER, refcount_order=order)
+    header = HEADER._replace(refcount_order=order)
     return file, header, Refcounts(file, header, protected())
 
 
@@ -55,8 +54,7 @@ def write(file: HostFile, header: Header, refcounts: Refcounts) -> Header:
     refcounts.write_blocks()
     refcounts.write_table()
     refcounts.table_switched()
-    return replace(
-        header,
+    return header._replace(
         refcount_table_offset=refcounts.table_offset,
         refcount_table_clusters=refcounts.table_clusters,
     )
@@ -151,7 +149,7 @@ def test_the_table_has_a_limit() -> None:
     file, header, _ = fresh(6)
     file.truncate(1 << 30)
     clusters = REFCOUNT_TABLE_BYTES_MAX // SIZE
-    header = replace(header, refcount_table_offset=1 << 20, refcount_table_clusters=clusters)
+    header = header._replace(refcount_table_offset=1 << 20, refcount_table_clusters=clusters)
     refcounts = Refcounts(file, header, protected())
     with pytest.raises(TargetError, match="limit"):
         refcounts.allocate(REFCOUNT_TABLE_BYTES_MAX // 8 * 64 + 1)
@@ -166,7 +164,7 @@ def test_a_table_that_cannot_be_is_refused(entry: int, why: str) -> None:
     if why == "unaligned":
         # Bits 0 to 8 are reserved; what is left is aligned with clusters of 512 bytes.
         file.pwrite(bytes(4096), 3 * SIZE)
-        header = replace(header, cluster_bits=10, refcount_table_offset=1024)
+        header = header._replace(cluster_bits=10, refcount_table_offset=1024)
         file.pwrite((5 * SIZE).to_bytes(8, "big"), 1024)
     with pytest.raises(FormatError, match="refcount table entry"):
         Refcounts(file, header, protected())
