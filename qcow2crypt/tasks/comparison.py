@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeAlias
 from qcow2crypt.errors import ComparisonError, MappingError, Qcow2CryptError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
-from qcow2crypt.image.qcow1.reader import Qcow1Image
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.pipeline import Turn, checked_threads, in_turn
 from qcow2crypt.units import GuestOffset, align_up
@@ -286,6 +285,9 @@ def _reach(image: Image) -> int:
     if isinstance(image, Qcow2Image):
         header = image.structure.header
         return header.l2_coverage * min(header.cluster_size, _SLICE_BYTES) // header.cluster_size
-    if isinstance(image, Qcow1Image):
-        return image.structure.header.cluster_size
+    if image.format == "qcow":
+        from qcow2crypt.image.qcow1.reader import Qcow1Image
+
+        if isinstance(image, Qcow1Image):
+            return image.structure.header.cluster_size
     return 1 << 63
