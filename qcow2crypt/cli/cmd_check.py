@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qcow2crypt.cli.cmd_info import check_output
@@ -168,7 +167,7 @@ def _suspects(
     from qcow2crypt.tasks.checking import wrong_iv_suspects
 
     # The backing file has its own sectors, and is checked as an image of its own.
-    alone = replace(name, options=replace(name.options, format="qcow2", no_backing=True))
+    alone = name._replace(options=name.options._replace(format="qcow2", no_backing=True))
     with open_named(alone, arguments, objects, console) as image:
         if not isinstance(image, Qcow2Image) or not image.encrypted:
             raise CommandError(f"--wrong-iv: '{name.shown}' is not encrypted with legacy AES")

@@ -7,7 +7,6 @@ library to say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from qcow2crypt.cli.failures import CommandError
@@ -87,8 +86,7 @@ _PREALLOCATIONS: dict[str, Preallocation] = {
 _Word = TypeVar("_Word")
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOptions:
+class CreateOptions(NamedTuple):
     """What ``-o`` asks for.  ``given`` holds the options as they were typed, later ones winning."""
 
     format: TargetFormat
@@ -227,7 +225,7 @@ def with_backing(
         raise CommandError(f"{option}: a raw image cannot have a backing file; ask for qcow2")
     if backing_file == "":
         raise CommandError(f"{option}: the name of the backing file is empty")
-    return replace(wanted, given=wanted.given | more)
+    return wanted._replace(given=wanted.given | more)
 
 
 def _ends_in_comma(text: str) -> bool:

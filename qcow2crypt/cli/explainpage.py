@@ -5,7 +5,6 @@ Without --show-key no passphrase is needed and none is read: the page asks its r
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qcow2crypt.cli.failures import CommandError
@@ -41,7 +40,7 @@ def write_page(arguments: Arguments, name: ImageName, keys: Keyring, offset: int
     with open_layers(
         name.path,
         secret_for if arguments.flag("show-key") else no_passphrase,
-        options=replace(name.options, no_backing=True),  # the page is about one file
+        options=name.options._replace(no_backing=True),  # the page is about one file
         external=external_of(arguments),
         force_share=arguments.flag("force-share"),
     ) as image:

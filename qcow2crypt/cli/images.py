@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemuopts import parse_bool, parse_options
@@ -24,8 +23,7 @@ FORMATS = ("qcow2", "raw")
 """The formats that this package writes, in qemu-img's words."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageName:
+class ImageName(NamedTuple):
     """An image as the command line names it.  ``format`` None means: look at the file.
 
     ``key_secret`` is the id of an ``--object secret``; ``encrypt_format`` what the header must
@@ -38,7 +36,7 @@ class ImageName:
     key_secret: str | None = None
     encrypt_format: str | None = None
     read_only: bool = False
-    options: LayerOptions = field(default=LayerOptions(), compare=False)
+    options: LayerOptions = LayerOptions()
 
     @property
     def shown(self) -> str:

@@ -7,13 +7,12 @@ an offset is given only where the bytes at that offset are the guest's own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from qcow2crypt.image.base import Extent, ExtentKind
 
 
-@dataclass(frozen=True, slots=True)
-class MapEntry:
+class MapEntry(NamedTuple):
     """One range of the guest disk.  Offsets and lengths in bytes.
 
     ``depth`` is the layer that has it: 0 the image, 1 its backing file, and so on.
@@ -49,7 +48,7 @@ def map_entries(
     for extent in extents:
         entry = _entry(extent, encrypted=encrypted[extent.depth])
         if waiting is not None and _joins(waiting, entry, by_host_offset=by_host_offset):
-            waiting = replace(waiting, length=waiting.length + entry.length)
+            waiting = waiting._replace(length=waiting.length + entry.length)
             continue
         if waiting is not None:
             yield waiting

@@ -9,7 +9,6 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.qemujson import parse_object
@@ -29,13 +28,18 @@ _KEYS = frozenset(("qom-type", "id", "data", "file", "format", "keyid", "iv"))
 _BASE64 = rb"[A-Za-z0-9+/\n]*[=\n]*"
 
 
-@dataclass(frozen=True, slots=True)
 class SecretObject:
-    """One ``--object secret``.  In one ``from_file`` a newline at the end may be an accident."""
+    """One ``--object secret``.  In one ``from_file`` a newline at the end may be an accident.
 
-    id: str
-    value: bytes = field(repr=False)
-    from_file: bool
+    The repr does not show the value.
+    """
+
+    __slots__ = ("from_file", "id", "value")
+
+    def __init__(self, id: str, value: bytes, *, from_file: bool) -> None:  # noqa: A002 - QEMU's word
+        self.id = id
+        self.value = value
+        self.from_file = from_file
 
     @property
     def problem(self) -> str:
@@ -97,7 +101,7 @@ def _read_object(text: str, console: Console) -> SecretObject:
         raise CommandError(
             "--object secret needs id=NAME: letters, digits, '-', '.', '_', a letter first"
         )
-    return SecretObject(name, _read_value(name, options, console), "file" in options)
+    return SecretObject(name, _read_value(name, options, console), from_file="file" in options)
 
 
 def _refuse_kind(kind: str | None) -> None:

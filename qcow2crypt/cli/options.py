@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getopt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from qcow2crypt.cli.failures import CommandError, UsageError
@@ -37,12 +36,17 @@ class Option(NamedTuple):
         return ", ".join(names) + (f" {self.metavar}" if self.metavar else "")
 
 
-@dataclass(frozen=True, slots=True)
 class Arguments:
-    """A command line taken apart.  Values keep their order; flags have the value ``""``."""
+    """A command line taken apart.  Values keep their order; flags have the value ``""``.
 
-    values: dict[str, list[str]] = field(repr=False)  # may hold a passphrase (--object data=)
-    operands: tuple[str, ...]
+    The values may hold a passphrase (``--object data=``), so the repr shows none.
+    """
+
+    __slots__ = ("operands", "values")
+
+    def __init__(self, values: dict[str, list[str]], operands: tuple[str, ...]) -> None:
+        self.values = values
+        self.operands = operands
 
     def flag(self, key: str) -> bool:
         """Whether the option was given."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from qcow2crypt.cli.failures import CommandError
@@ -31,50 +30,66 @@ Passphrase: TypeAlias = Callable[[], bytes]
 """What this module hands to the library as a secret."""
 
 
-@dataclass(slots=True)
 class GivenPassphrase:
     """A passphrase from a file, a descriptor, the environment or an object.
 
     ``problem`` is why it cannot be used.  It comes up only when the passphrase is needed: as in
     QEMU, an image that is not encrypted ignores whatever is given for it.
+    The repr does not show the value.
     """
 
-    origin: str
-    value: bytes = field(repr=False)
-    from_file: bool
-    console: Console
-    problem: str = ""
-    used: bool = False
+    __slots__ = ("_console", "_from_file", "_problem", "_used", "origin", "value")
+
+    def __init__(
+        self, origin: str, value: bytes, *, from_file: bool, console: Console, problem: str = ""
+    ) -> None:
+        self.origin = origin
+        self.value = value
+        self._from_file = from_file
+        self._console = console
+        self._problem = problem
+        self._used = False
 
     def __call__(self) -> bytes:
         """The bytes.  At the first use, warns of what most often makes a passphrase wrong.
 
         Raises CommandError.
         """
-        if self.problem:
-            raise CommandError(self.problem)
-        if not self.used:
-            self.used = True
-            if self.from_file and self.value.endswith(b"\n"):
-                self.console.warn(
+        if self._problem:
+            raise CommandError(self._problem)
+        if not self._used:
+            self._used = True
+            if self._from_file and self.value.endswith(b"\n"):
+                self._console.warn(
                     f"the passphrase from {self.origin} ends in a newline, which counts; "
                     "--secret-strip-newline drops it"
                 )
-            warn_if_long(self.value, self.origin, self.console)
+            warn_if_long(self.value, self.origin, self._console)
         return self.value
 
 
-@dataclass(slots=True)
 class PromptedPassphrase:
-    """A passphrase that a person types, once, when it is first needed."""
+    """A passphrase that a person types, once, when it is first needed.  Not in the repr."""
 
-    image: str
-    option: str
-    new: bool
-    console: Console
-    objects: Collection[str] = ()
-    layer: str = ""
-    value: bytes | None = field(default=None, repr=False)
+    __slots__ = ("console", "image", "layer", "new", "objects", "option", "value")
+
+    def __init__(
+        self,
+        image: str,
+        option: str,
+        *,
+        new: bool,
+        console: Console,
+        objects: Collection[str] = (),
+        layer: str = "",
+    ) -> None:
+        self.image = image
+        self.option = option
+        self.new = new
+        self.console = console
+        self.objects = objects
+        self.layer = layer
+        self.value: bytes | None = None
 
     def __call__(self) -> bytes:
         """Ask on the terminal, twice for a new passphrase.  Raises CommandError."""

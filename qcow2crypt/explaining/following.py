@@ -103,7 +103,7 @@ def explain_layers(
     """
     _check(question)
     if question.host_offset is not None:
-        options = replace(options, no_backing=True)  # the way back is in one file
+        options = options._replace(no_backing=True)  # the way back is in one file
     files = open_files(source, options=options, external=external, force_share=force_share)
     try:
         if question.host_offset is not None:

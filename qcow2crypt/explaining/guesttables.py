@@ -29,7 +29,7 @@ from qcow2crypt.image.qcow2.entries import (
 )
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, L1_BYTES_MAX, Header
 from qcow2crypt.image.qcow2.runs import entry_runs, equal_runs, single_entries
-from qcow2crypt.image.qcow2.snapshots import read_snapshots
+from qcow2crypt.image.qcow2.snapshots import snapshot_entries
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.qcow2.tables import read_parts, read_table
 
@@ -96,7 +96,7 @@ class GuestTables:
             return
         limit = L1_BYTES_MAX // ENTRY_SIZE
         try:
-            for one in read_snapshots(self.file, header):
+            for one, end in snapshot_entries(self.file, header):
                 size = min(one.l1_size, limit)
                 if one.l1_table_offset % self.cluster_size:
                     self.problems.append(
@@ -104,7 +104,7 @@ class GuestTables:
                         f"{one.l1_table_offset:#x}"
                     )
                     size = 0
-                yield Disk(one.id, one.name, one.l1_table_offset, size, one.end)
+                yield Disk(one.id, one.name, one.l1_table_offset, size, end)
         except FormatError as error:
             self.problems.append(str(error))
 

@@ -113,7 +113,7 @@ def _bitmaps(tables: GuestTables, pointer: BitmapsPointer, problems: list[str]) 
         RegionKind.BITMAP_DIRECTORY,
         pointer.directory_offset,
         pointer.directory_size,
-        f"{pointer.count} bitmaps" if pointer.count != 1 else "1 bitmap",
+        f"{pointer.nb_bitmaps} bitmaps" if pointer.nb_bitmaps != 1 else "1 bitmap",
     )
     room = _BITMAP_ENTRIES_MAX
     for entry in read_directory(tables.file, pointer):

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qcow2crypt.errors import (
     ArgumentError,
@@ -46,8 +45,7 @@ _FILE_FORMATS = ("file", "host_device")
 """QEMU's file drivers as a backing format: the bytes of the file, which is raw."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One step down a chain: the next file.
 
     ``stored`` is its name as the file ``image`` has it, None where a person named it.
@@ -60,20 +58,30 @@ class Place:
     options: LayerOptions
 
 
-@dataclass(slots=True)
 class Layer:
     """One open file of a chain.  ``place`` is None for the image itself, which has depth 0.
 
     ``probed`` tells that the format was told from the first bytes.
     """
 
-    file: HostFile
-    format: str
-    probed: bool
-    options: LayerOptions
-    place: Place | None = None
-    structure: Structure | Qcow1Structure | None = None
-    data_file: HostFile | None = None
+    __slots__ = ("data_file", "file", "format", "options", "place", "probed", "structure")
+
+    def __init__(
+        self,
+        file: HostFile,
+        format: str,  # noqa: A002 - as everywhere
+        options: LayerOptions,
+        place: Place | None,
+        *,
+        probed: bool,
+    ) -> None:
+        self.file = file
+        self.format = format
+        self.options = options
+        self.place = place
+        self.probed = probed
+        self.structure: Structure | Qcow1Structure | None = None
+        self.data_file: HostFile | None = None
 
     @property
     def depth(self) -> int:
@@ -94,11 +102,13 @@ class Layer:
         return tuple(name for name in (stored, path, os.path.realpath(path), last) if name)
 
 
-@dataclass(slots=True)
 class ChainFiles:
     """The open files of a chain, the image first; ``close`` closes them all."""
 
-    layers: list[Layer]
+    __slots__ = ("layers",)
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
 
     def close(self) -> None:
         """Close every file.  May be called again."""
@@ -126,7 +136,7 @@ def open_files(
     """
     options = options or LayerOptions()
     file = HostFile(source, writable=writable)
-    chain = ChainFiles([])
+    chain = ChainFiles()
     met = FilesMet()
     try:
         policy = Policy(external, home_of(file))
@@ -155,7 +165,9 @@ def _add(
     force_share: bool,
 ) -> None:
     file.lock(writing=file.writable, force_share=force_share)
-    layer = Layer(file, _format(file, options, place), options.format is None, options, place)
+    layer = Layer(
+        file, _format(file, options, place), options, place, probed=options.format is None
+    )
     if layer.format == "qcow2":
         layer.structure = read_structure(file)
     elif layer.format == "qcow":

@@ -6,7 +6,7 @@ noise where it is encrypted.  Its owner wants to hear of it.  Knows extents and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import ExtentKind
@@ -16,8 +16,7 @@ from qcow2crypt.image.qcow2.remarks import looks_cut_short
 from qcow2crypt.units import GuestOffset, align_up
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(NamedTuple):
     """The file ``name`` has ``size`` bytes, and the data at ``guest_offset`` lies behind them."""
 
     name: str

@@ -5,7 +5,6 @@ Reads what the layouts need and turns it into an ``ImageInfo``.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qcow2crypt.errors import ArgumentError, FormatError
@@ -66,6 +65,8 @@ def _plain(file: HostFile, format_name: str, why_unreadable: tuple[str, ...] = (
         virtual_size=align_up(file.size, SECTOR_SIZE) if format_name == "raw" else None,
         file_size=file.size,
         disk_size=file.allocated_size,
+        specific={},
+        details={},
         why_unreadable=why_unreadable,
     )
 
@@ -85,7 +86,8 @@ def describe_qcow1(file: HostFile) -> ImageInfo:
         encryption="aes" if header.crypt_method else None,
         cluster_size=header.cluster_size,
         backing_file=structure.backing_file,
-        details={"header": asdict(header)},
+        specific={},
+        details={"header": header._asdict()},
     )
 
 
@@ -102,6 +104,7 @@ def _describe_luks_file(file: HostFile) -> ImageInfo:
         disk_size=file.allocated_size,
         encryption="luks",
         specific=_luks_dict(header),
+        details={},
         why_unreadable=("images of format luks",),
     )
 
@@ -181,7 +184,7 @@ def _specific(structure: Structure) -> dict[str, Any]:
 
 def _details(structure: Structure) -> dict[str, Any]:
     return {
-        "header": asdict(structure.header),
+        "header": structure.header._asdict(),
         "extensions": [
             {
                 "type": f"{extension.type:#010x}",

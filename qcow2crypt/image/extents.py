@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from qcow2crypt.units import GuestOffset, HostOffset
@@ -23,8 +22,7 @@ class ExtentKind(enum.Enum):
     """One compressed cluster.  Stored in clear, in encrypted images too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """``length`` guest bytes from ``guest_offset`` on, stored in one way.
 
     ``host_offset`` is where the first of them lies in the file: for DATA always, for ZERO and

@@ -12,8 +12,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, NoReturn, TypeAlias
+from typing import BinaryIO, NamedTuple, NoReturn, TypeAlias
 
 from qcow2crypt.errors import ArgumentError, ReadOnlyError, SourceError, TargetError
 from qcow2crypt.image import locks
@@ -35,8 +34,7 @@ from qcow2crypt.units import ReadBuffer, WriteBuffer
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 
-@dataclass(frozen=True, slots=True)
-class Lent:
+class Lent(NamedTuple):
     """A descriptor of a file or a device, open for reading, that stays its owner's."""
 
     number: int

@@ -6,18 +6,13 @@ under the one key ``qcow2crypt``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 _SECOND = 10**9
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One internal snapshot.  Times as the table has them; sizes in bytes.
-
-    ``end`` is the host offset behind its entry in the snapshot table, 0 if it was not read there.
-    """
+class Snapshot(NamedTuple):
+    """One internal snapshot.  Times as the table has them; sizes in bytes."""
 
     l1_table_offset: int
     l1_size: int
@@ -29,11 +24,9 @@ class Snapshot:
     vm_state_size: int
     disk_size: int
     icount: int | None
-    end: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What an image is.  Sizes in bytes.
 
     ``virtual_size`` is None for a format of which only the name is known.
@@ -47,14 +40,14 @@ class ImageInfo:
     virtual_size: int | None
     file_size: int
     disk_size: int
+    specific: dict[str, Any]
+    details: dict[str, Any]
     encryption: str | None = None
     cluster_size: int | None = None
     dirty: bool = False
     backing_file: str | None = None
     backing_format: str | None = None
     snapshots: tuple[Snapshot, ...] = ()
-    specific: dict[str, Any] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
     why_unreadable: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
 

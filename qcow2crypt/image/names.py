@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.qemujson import parse_object
@@ -42,8 +42,7 @@ _DEEPEST = 32
 """Levels of ``backing.`` that are read: nobody writes more by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerOptions:
+class LayerOptions(NamedTuple):
     """What is said of one layer of a chain besides what the image says.  None: nothing.
 
     ``key_secret`` is the id of a secret object, ``encrypt_format`` what the header must say.
@@ -173,8 +172,7 @@ def _layer(
         raise ArgumentError(f"{what}: {prefix}file.filename=PATH is missing")
     found = LayerOptions(path=path, format=image_format)
     if image_format != "raw":
-        found = replace(
-            found,
+        found = found._replace(
             key_secret=rest.pop("encrypt.key-secret", None),
             encrypt_format=rest.pop("encrypt.format", None),
             data_file=_nested_file(rest, "data-file", what, prefix),
@@ -184,7 +182,7 @@ def _layer(
     for key in rest:
         _check_rest(key, what, prefix)
     read_only = _is_on(rest.get("read-only", "off"), what=f"{what}: {prefix}read-only")
-    return replace(found, read_only=read_only)
+    return found._replace(read_only=read_only)
 
 
 def _file(rest: dict[str, str], what: str, prefix: str) -> str | None:

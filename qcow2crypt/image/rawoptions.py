@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
 
 from qcow2crypt.errors import ArgumentError
 
 RAW_PREALLOCATIONS = ("off", "falloc", "full")
 
 
-@dataclass(frozen=True, slots=True)
-class RawOptions:
+class _Fields(NamedTuple):
+    preallocation: Literal["off", "falloc", "full"]
+
+
+class RawOptions(_Fields):
     """Options for a raw target.
 
     ``preallocation``  ``"off"``: what is not written is a hole; ``"falloc"``: the file system sets
@@ -20,12 +23,17 @@ class RawOptions:
     Raises ArgumentError.
     """
 
-    preallocation: Literal["off", "falloc", "full"] = "off"
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(cls, preallocation: Literal["off", "falloc", "full"] = "off") -> RawOptions:
         """Refuse what cannot be."""
-        if self.preallocation not in RAW_PREALLOCATIONS:
+        if preallocation not in RAW_PREALLOCATIONS:
             raise ArgumentError(
                 f"preallocation of a raw image is one of {', '.join(RAW_PREALLOCATIONS)}, "
-                f"not {self.preallocation!r}"
+                f"not {preallocation!r}"
             )
+        return super().__new__(cls, preallocation)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> RawOptions:  # type: ignore[override]
+        return cls(*iterable)  # for _replace: checked as well

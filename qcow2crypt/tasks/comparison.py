@@ -8,13 +8,11 @@ stored in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from qcow2crypt.errors import ComparisonError, MappingError, Qcow2CryptError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, ExtentKind
-from qcow2crypt.image.qcow1.reader import Qcow1Image
 from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.tasks.pipeline import Turn, checked_threads, in_turn
 from qcow2crypt.units import GuestOffset, align_up
@@ -31,8 +29,7 @@ _SLICE_BYTES = 65536
 """QEMU looks at so much of an L2 table at once; an extent that it reports ends there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """What a comparison found.  All offsets are guest offsets in bytes.
 
     ``sizes``                 of the two disks
@@ -288,6 +285,9 @@ def _reach(image: Image) -> int:
     if isinstance(image, Qcow2Image):
         header = image.structure.header
         return header.l2_coverage * min(header.cluster_size, _SLICE_BYTES) // header.cluster_size
-    if isinstance(image, Qcow1Image):
-        return image.structure.header.cluster_size
+    if image.format == "qcow":
+        from qcow2crypt.image.qcow1.reader import Qcow1Image
+
+        if isinstance(image, Qcow1Image):
+            return image.structure.header.cluster_size
     return 1 << 63

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from qcow2crypt.errors import ArgumentError, SourceError, UnsupportedFeatureError
 from qcow2crypt.image import AS_IT_IS, open_image, open_layers
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
     from qcow2crypt.tasks.refilling import Existing
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertResult:
+class ConvertResult(NamedTuple):
     """What a conversion did.
 
     ``size``     bytes of the guest disk
@@ -197,6 +195,8 @@ def convert_images(
         file = _open_target(target, options, filler, stack, resume=resume)
         refuse_sources(images, file)
         if existing is not None and _is_replaced(file, target_format):
+            from dataclasses import replace
+
             from qcow2crypt.tasks.refilling import refill
 
             secret_for = backing_secret or secrets_by_layer(None, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.pagecache import CACHE_MODES, CacheMode
@@ -12,8 +13,14 @@ from qcow2crypt.tasks.ratelimit import RateLimit
 __all__ = ["USUAL", "CacheMode", "Manner"]
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class _Fields(NamedTuple):
+    threads: int | None
+    rate_limit: int | None
+    target_cache: CacheMode | None
+    source_cache: CacheMode
+
+
+class Manner(_Fields):
     """How a disk is copied.
 
     ``threads``       1 to 16 read and write side by side; None: as many as there are processors,
@@ -27,18 +34,27 @@ class Manner:
     Raises ArgumentError.
     """
 
-    threads: int | None = None
-    rate_limit: int | None = None
-    target_cache: CacheMode | None = None
-    source_cache: CacheMode = "writeback"
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        checked_threads(self.threads)
-        if self.rate_limit is not None and self.rate_limit < 0:
-            raise ArgumentError(f"a rate is 0 or more bytes a second, not {self.rate_limit}")
-        for mode in (self.target_cache, self.source_cache):
+    def __new__(
+        cls,
+        threads: int | None = None,
+        rate_limit: int | None = None,
+        target_cache: CacheMode | None = None,
+        source_cache: CacheMode = "writeback",
+    ) -> Manner:
+        """Refuse what cannot be."""
+        checked_threads(threads)
+        if rate_limit is not None and rate_limit < 0:
+            raise ArgumentError(f"a rate is 0 or more bytes a second, not {rate_limit}")
+        for mode in (target_cache, source_cache):
             if mode is not None and mode not in CACHE_MODES:
                 raise ArgumentError(f"a cache mode is one of {', '.join(CACHE_MODES)}, not {mode}")
+        return super().__new__(cls, threads, rate_limit, target_cache, source_cache)
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Manner:  # type: ignore[override]
+        return cls(*iterable)  # for _replace: checked as well
 
     def workers(self) -> int:
         """How many threads there are."""

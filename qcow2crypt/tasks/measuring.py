@@ -7,7 +7,7 @@ Encryption with AES changes nothing: ciphertext is as long as the data.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Image
@@ -25,8 +25,7 @@ _BITMAP_ENTRY_SIZE = 24
 """A bitmap directory entry without its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """Sizes of a file in bytes.
 
     ``required``         enough for the data that there is now

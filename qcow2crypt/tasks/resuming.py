@@ -10,7 +10,6 @@ another passphrase or a damaged file is found.  No guest byte and no hash of one
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections import deque
@@ -176,7 +175,7 @@ def _describe(work: Work) -> dict[str, Any]:
     about = {
         "version": _VERSION,
         "format": work.target_format,
-        "options": None if work.options is None else dataclasses.asdict(work.options),
+        "options": None if work.options is None else work.options._asdict(),
         "sparse_size": work.sparse_size,
         "compression": work.compress,
         "bitmaps": [one.entry.shown for one in work.bitmaps.bitmaps] if work.bitmaps else [],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from qcow2crypt.errors import FormatError, MappingError, SourceError
 from qcow2crypt.image.base import Extent, ExtentKind, Image
@@ -21,8 +21,7 @@ Extents = Callable[[int, int], Iterator[Extent]]
 """The extents of a range: start and length."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """A guest range of a source that could not be read, and why: ``length`` bytes of zeros."""
 
     image: str
@@ -71,7 +70,7 @@ class Salvager:
                 and last.image == loss.image
                 and last.guest_offset + last.length == loss.guest_offset
             ):
-                merged[-1] = replace(last, length=last.length + loss.length)
+                merged[-1] = last._replace(length=last.length + loss.length)
             else:
                 merged.append(loss)
         return tuple(merged)

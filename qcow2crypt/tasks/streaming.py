@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.base import Image
@@ -35,7 +34,7 @@ def stream(
     size = sum(image.size for image in images)
     writer = _StreamWriter(descriptor, size)
     # All in this thread: a signal must end a write to a pipe that nobody reads.
-    alone = replace(manner, threads=1)
+    alone = manner._replace(threads=1)
     Filler(DEFAULT_SPARSE_SIZE, progress, size, alone).copy_all(images, writer)
     writer.finish()
     return size

@@ -6,6 +6,7 @@ import pytest
 
 from qcow2crypt.cli.failures import CommandError
 from qcow2crypt.cli.images import ImageName, name_image
+from qcow2crypt.image.names import LayerOptions
 
 
 def named(text: str, *, image_opts: bool = False, given: str | None = None) -> ImageName:
@@ -26,8 +27,9 @@ def named(text: str, *, image_opts: bool = False, given: str | None = None) -> I
     ],
 )
 def test_a_path_is_a_path(text: str, path: str) -> None:
-    assert named(text) == ImageName(text, path)
-    assert named(text, given="raw") == ImageName(text, path, "raw")
+    plain, raw = LayerOptions(path=path), LayerOptions(path=path, format="raw")
+    assert named(text) == ImageName(text, path, options=plain)
+    assert named(text, given="raw") == ImageName(text, path, "raw", options=raw)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,8 @@ DEEP = """{"driver": "qcow2", "encrypt": {"format": "aes", "key-secret": "s"},
 def test_many_ways_to_name_one_image() -> None:
     names = [named(OPTIONS, image_opts=True), named(f"json:{FLAT}"), named(f"json:{DEEP}")]
     for name in names:
-        assert name == ImageName(name.text, "a,b", "qcow2", "s", "aes")
+        options = LayerOptions("a,b", "qcow2", "s", "aes")
+        assert name == ImageName(name.text, "a,b", "qcow2", "s", "aes", options=options)
 
 
 def test_the_format_may_be_left_out() -> None:

@@ -9,7 +9,10 @@ import pytest
 from cli.commandline import PASSPHRASE, Outcome, Run, run_program
 
 import qcow2crypt
+from qcow2crypt.cli.objects import read_objects
+from qcow2crypt.cli.passphrases import GivenPassphrase, PromptedPassphrase
 from qcow2crypt.cli.secretfiles import strip_newline
+from qcow2crypt.cli.terminal import Console
 
 AES = ("-O", "qcow2", "-o", "encrypt.format=aes")
 RAW_KEY = b"\x01\xff\x00 k\xc3"  # what no QEMU since 2.10 takes
@@ -243,3 +246,15 @@ def test_an_object_that_nothing_names_is_pointed_out(
     done = run("convert", "--object", f"secret,id=s0,file={key}", encrypted, tmp_path / "out")
     assert done.status == 1
     assert "name the secret s0 for it: --image-opts encrypt.key-secret=..." in done.err
+
+
+def test_what_holds_a_passphrase_does_not_show_it() -> None:
+    console = Console(quiet=True)
+    (secret,) = read_objects(["secret,id=a,data=hunter2"], console).values()
+    given = GivenPassphrase("--secret-file", b"hunter2", from_file=True, console=console)
+    prompted = PromptedPassphrase("image", "--secret", new=False, console=console)
+    prompted.value = b"hunter2"
+    assert secret.value == given() == prompted() == b"hunter2"
+    for holder in (secret, given, prompted):
+        assert "hunter2" not in f"{holder!r} {holder}"
+        assert not hasattr(holder, "__dict__")  # vars() would show it

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import qcow2crypt
+from qcow2crypt import engines
+from qcow2crypt.errors import EngineUnavailableError
 
 HEAVY = {
     "_cffi_backend",
@@ -27,8 +29,10 @@ HEAVY = {
     "concurrent.futures",
     "Crypto",
     "ctypes",
+    "dataclasses",
     "hashlib",
     "hypothesis",
+    "inspect",
     "json",
     "multiprocessing",
     "pathlib",
@@ -75,11 +79,14 @@ TELL = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys
 AS_PROGRAM = "import runpy; runpy.run_module('qcow2crypt', run_name='__main__', alter_sys=True)"
 
 
-def loaded(code: str, *words: str, folder: Path) -> set[str]:
-    """The modules that a process has imported at its end, which ran ``code`` in ``folder``."""
+def loaded(code: str, *words: str, folder: Path, site: bool = False) -> set[str]:
+    """The modules that a process has imported at its end, which ran ``code`` in ``folder``.
+
+    With ``site`` it has the installed packages, too.
+    """
     home = Path(qcow2crypt.__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, "-S", "-c", f"{TELL}; {code}", *words],
+        [sys.executable, *([] if site else ["-S"]), "-c", f"{TELL}; {code}", *words],
         check=False,
         capture_output=True,
         text=True,
@@ -132,6 +139,7 @@ def test_info_loads_what_it_needs(tmp_path: Path) -> None:
         "convert -O raw qcow2 new",
         "convert qcow2 -O qcow2 new",
         "map qcow2",
+        "compare qcow2 raw",
         "measure -O qcow2 raw",
     ],
 )
@@ -144,3 +152,31 @@ def test_without_encryption_no_cipher_is_loaded_and_nothing_that_edits(
     assert "image" in ours(found)
     assert sorted(name for name in ours(found) if re.match(ELSEWHERE, name)) == []
     assert sorted(found & HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "create -q -f qcow2 -o encrypt.format=aes --secret-file key new 1M",
+        "convert -f raw -O qcow2 -o encrypt.format=aes --target-secret-file key raw new",
+        "convert -O raw --secret-file key aes new",
+    ],
+)
+def test_with_encryption_one_engine_is_all_that_comes_along(tmp_path: Path, words: str) -> None:
+    try:
+        engines.get("native")
+    except EngineUnavailableError as error:
+        pytest.skip(f"the engine 'native' was not tested: {error.reason}")
+    (tmp_path / "raw").write_bytes(b"disk" * 1024)
+    (tmp_path / "key").write_bytes(b"hunter2")
+    qcow2crypt.convert(
+        *(tmp_path / "raw", tmp_path / "aes"),
+        target_format="qcow2",
+        target_secret="hunter2",
+        options=qcow2crypt.Qcow2Options(encryption="aes"),
+    )
+    before = loaded("pass", folder=tmp_path, site=True)  # what the installation loads by itself
+    found = loaded(AS_PROGRAM, *words.split(), folder=tmp_path, site=True)
+    assert "qcow2crypt.crypt.cipher" in found
+    assert sorted((found - before) & HEAVY) == ["_cffi_backend", "qcow2crypt._native"]
+    assert "qcow2crypt.reference" not in found

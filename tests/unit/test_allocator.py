@@ -69,7 +69,7 @@ def test_the_free_ranges_of_a_part_of_the_file() -> None:
 
 def counted_once(allocator: Allocator, taken: list[tuple[int, int]]) -> None:
     """Each cluster belongs to one owner, and the free ranges are all that is left."""
-    owned = [(0, 1), (allocator.table.first, allocator.table.count), *taken]
+    owned = [(0, 1), (allocator.table.first, allocator.table.clusters), *taken]
     owned += [(block, 1) for block in allocator.blocks if block is not None]
     clusters = [number for first, count in owned for number in range(first, first + count)]
     assert len(clusters) == len(set(clusters)), "a cluster has two owners"
@@ -80,7 +80,7 @@ def counted_once(allocator: Allocator, taken: list[tuple[int, int]]) -> None:
     per_block = allocator.refcounts_per_block
     for number in {cluster // per_block for cluster in clusters}:
         assert allocator.blocks[number] is not None, "a cluster in use has no refcount"
-    assert len(allocator.blocks) <= allocator.table.count * allocator.cluster_size // 8
+    assert len(allocator.blocks) <= allocator.table.clusters * allocator.cluster_size // 8
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=40), st.data())
@@ -109,7 +109,7 @@ def test_the_refcount_table_grows(cluster_size: int) -> None:
     while sum(count for _, count in taken) < 2 * clusters:
         taken.append((allocator.allocate(32), 32))
     counted_once(allocator, taken)
-    assert allocator.table.count > 1
+    assert allocator.table.clusters > 1
     assert allocator.retired[0][0] == ClusterRange(1, 1)
 
 

@@ -7,7 +7,6 @@ import os
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +87,7 @@ def test_short_reads_and_writes(
     threads: int, source: Path, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encrypt(source, room / "usual")
-    small = replace(AES, cluster_size=512)
+    small = AES._replace(cluster_size=512)
     make_calls_short(monkeypatch)
     encrypt(source, room / "target", threads)
     qcow2crypt.convert(room / "target", room / "back", secret="key", threads=threads)

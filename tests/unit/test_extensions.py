@@ -95,7 +95,7 @@ def test_a_backing_format_that_is_no_text_can_be_printed() -> None:
 def test_bitmaps_pointer() -> None:
     data = struct.pack(">IIQQ", 2, 0, 48, 0x20000)
     pointer = ext.parse_bitmaps(one(ext.EXT_BITMAPS, data), 0x10000)
-    assert pointer == ext.BitmapsPointer(count=2, directory_size=48, directory_offset=0x20000)
+    assert pointer == ext.BitmapsPointer(nb_bitmaps=2, directory_size=48, directory_offset=0x20000)
 
 
 def test_crypto_pointer() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
-
 import golden
 import pytest
 from hypothesis import given
@@ -40,7 +38,7 @@ def test_every_field_is_read_from_its_place() -> None:
     header = hdr.parse_header(put_fields(V3, values))
     assert {name: getattr(header, name) for name in values} == values
     assert (header.version, header.cluster_bits) == (3, 9)
-    assert {field.name for field in fields(header)} == set(FIELDS) - {"magic"}
+    assert set(header._fields) == set(FIELDS) - {"magic"}
 
 
 def test_version_2_has_the_values_that_it_implies() -> None:
@@ -68,7 +66,7 @@ def test_sizes_that_follow_from_the_cluster_size(bits: int) -> None:
     assert header.l2_entries == 2**bits // 8
     assert header.l2_coverage == 2 ** (2 * bits - 3)
     if bits >= 14:
-        extended = replace(header, incompatible_features=hdr.INCOMPAT_EXTENDED_L2)
+        extended = header._replace(incompatible_features=hdr.INCOMPAT_EXTENDED_L2)
         assert extended.extended_l2
         assert extended.l2_entries == 2**bits // 16
         assert extended.l2_coverage == 2 ** (2 * bits - 4)
@@ -122,7 +120,7 @@ def test_packing_and_parsing_are_twins(
 
 def test_a_header_cannot_be_changed() -> None:
     header = hdr.parse_header(V3)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         header.size = 0  # type: ignore[misc]
 
 

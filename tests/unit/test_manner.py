@@ -64,6 +64,8 @@ def test_nobody_waits_after_giving_up() -> None:
 def test_manners_that_cannot_be(wrong: dict[str, int]) -> None:
     with pytest.raises(ArgumentError):
         Manner(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError):
+        Manner()._replace(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", CACHE_MODES)

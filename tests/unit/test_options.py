@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import golden
@@ -91,6 +92,25 @@ def test_raw_options() -> None:
     assert RawOptions().preallocation == "off"
     with pytest.raises(ArgumentError, match="one of off, falloc, full, not 'metadata'"):
         RawOptions(preallocation="metadata")  # type: ignore[arg-type]
+
+
+def test_a_changed_copy_is_checked_as_well() -> None:
+    options = Qcow2Options(encryption="aes")
+    assert options._replace(version=2) == Qcow2Options(version=2, encryption="aes")
+    assert copy.deepcopy(options) == options
+    for wrong in ({"cluster_size": 3}, {"version": 2, "refcount_bits": 1}):
+        with pytest.raises(ArgumentError):
+            options._replace(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError):
+        RawOptions()._replace(preallocation="metadata")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [Qcow2Options(), RawOptions()], ids=str)
+def test_options_cannot_be_changed(options: Qcow2Options | RawOptions) -> None:
+    with pytest.raises(AttributeError):
+        options.preallocation = "full"  # type: ignore[misc]
+    assert not hasattr(options, "__dict__")
+    assert repr(options).startswith(type(options).__name__)
 
 
 @pytest.mark.parametrize(

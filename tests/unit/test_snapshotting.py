@@ -59,11 +59,11 @@ def test_the_clock_and_the_layout_of_a_row() -> None:
     assert row.entry[36:40] == (24).to_bytes(4, "big")
     assert row.entry[48:56] == (1 << 30).to_bytes(8, "big")
     assert row.entry[64:70] == b"1" + "ünï".encode()
-    other = replace(row, snapshot=replace(row.snapshot, id="7", name="1"))
+    other = replace(row, snapshot=row.snapshot._replace(id="7", name="1"))
     assert find([row, other], "1", name_first=True) is other
     assert find([row, other], "1", name_first=False) is row
     assert find([row, other], "2", name_first=False) is None
-    odd = replace(row, snapshot=replace(row.snapshot, id="not a number"))
+    odd = replace(row, snapshot=row.snapshot._replace(id="not a number"))
     assert new_row([odd], "x", l1_table_offset=0, l1_size=0, disk_size=0, date=0).snapshot.id == "1"
 
 

@@ -8,7 +8,7 @@ zero clusters and no feature bits.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.units import SECTOR_SIZE, align_down, div_up
@@ -28,8 +28,7 @@ _L2_BITS = (6, 13)
 _L1_ENTRIES_MAX = (2**31 - 1) // ENTRY_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Qcow1Header:
+class Qcow1Header(NamedTuple):
     """All fields.  Offsets are host offsets in bytes."""
 
     backing_file_offset: int

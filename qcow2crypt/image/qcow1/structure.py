@@ -5,14 +5,13 @@ Needs no passphrase, so an image that cannot be read can still be described.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow1.header import HEADER_SIZE, Qcow1Header, parse_qcow1
 
 
-@dataclass(frozen=True, slots=True)
-class Qcow1Structure:
+class Qcow1Structure(NamedTuple):
     """The header, and the name of the backing file.  The format of that file is not stored."""
 
     header: Qcow1Header

@@ -26,7 +26,7 @@ def read_directory(file: HostFile, pointer: BitmapsPointer) -> Iterator[BitmapEn
     """
     offset = pointer.directory_offset
     limit = min(file.size, offset + pointer.directory_size)
-    for number in range(pointer.count):
+    for number in range(pointer.nb_bitmaps):
         what = f"bitmap {number}"
         fixed = FIXED.unpack(read_within(file, offset, FIXED.size, limit, what))
         table, entries, flags, kind, granularity_bits, name_length, extra = fixed

@@ -7,7 +7,6 @@ Each is a type (be32), a length (be32), that many bytes, and zeros up to a multi
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from qcow2crypt.errors import HeaderError
@@ -37,8 +36,7 @@ _BITMAP_ENTRY_MAX = 1024
 _CRYPTO = struct.Struct(">QQ")
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     """One extension as it stands in the file.  ``offset`` is that of its type field."""
 
     type: int
@@ -69,11 +67,10 @@ class FeatureName(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapsPointer:
+class BitmapsPointer(NamedTuple):
     """Where the directory of dirty bitmaps lies."""
 
-    count: int
+    nb_bitmaps: int
     directory_size: int
     directory_offset: int
 
@@ -163,7 +160,7 @@ def parse_bitmaps(extension: Extension, cluster_size: int) -> BitmapsPointer:
 
 def pack_bitmaps(pointer: BitmapsPointer) -> bytes:
     """The data of a bitmaps extension; the twin of ``parse_bitmaps``."""
-    return _BITMAPS.pack(pointer.count, 0, pointer.directory_size, pointer.directory_offset)
+    return _BITMAPS.pack(pointer.nb_bitmaps, 0, pointer.directory_size, pointer.directory_offset)
 
 
 def check_bitmaps_length(extension: Extension) -> None:

@@ -8,7 +8,7 @@ package is not decided here: see ``structure.why_unreadable``.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.units import div_up
@@ -44,8 +44,7 @@ _V3 = struct.Struct(">QQQII")
 _COMPRESSION_TYPE_AT = 104
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The fixed fields, named as in the qcow2 document.  Offsets are host offsets in bytes.
 
     For version 2 the fields that it lacks have the values that it implies.
@@ -125,13 +124,12 @@ def parse_header(data: bytes) -> Header:
 
 
 def _unpack(data: bytes, version: int) -> Header:
-    names = [field.name for field in fields(Header)]
     values = _V2.unpack_from(data)[1:]
     if version == 3:
         values += _V3.unpack_from(data, V2_LENGTH)
         if values[-1] > _COMPRESSION_TYPE_AT:
             values += (data[_COMPRESSION_TYPE_AT],)
-    return Header(**dict(zip(names, values, strict=False)))
+    return Header(*values)
 
 
 def _check_clusters(header: Header) -> None:

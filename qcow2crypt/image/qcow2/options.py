@@ -5,8 +5,8 @@ The rules and their reasons are qemu-img's, but for one: see ``_check_preallocat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.qcow2.header import (
@@ -28,8 +28,22 @@ Preallocation: TypeAlias = Literal["off", "metadata", "falloc", "full"]
 _FORMAT_NAME_MAX = 15
 
 
-@dataclass(frozen=True, slots=True)
-class Qcow2Options:
+class _Fields(NamedTuple):
+    version: Literal[2, 3]
+    cluster_size: int
+    encryption: Literal["aes"] | None
+    lazy_refcounts: bool
+    refcount_bits: int
+    compression_type: Literal["zlib", "zstd"]
+    extended_l2: bool
+    preallocation: Preallocation
+    backing_file: str | None
+    backing_format: str | None
+    data_file: str | None
+    data_file_raw: bool
+
+
+class Qcow2Options(_Fields):
     """Options for ``create`` and ``convert``, with qemu-img's defaults.
 
     ``version``           2 (compat=0.10) or 3 (compat=1.1)
@@ -52,21 +66,47 @@ class Qcow2Options:
     Raises ArgumentError for what cannot be combined.
     """
 
-    version: Literal[2, 3] = 3
-    cluster_size: int = DEFAULT_CLUSTER_SIZE
-    encryption: Literal["aes"] | None = None
-    lazy_refcounts: bool = False
-    refcount_bits: int = 16
-    compression_type: Literal["zlib", "zstd"] = "zlib"
-    extended_l2: bool = False
-    preallocation: Preallocation = "off"
-    backing_file: str | None = None
-    backing_format: str | None = None
-    data_file: str | None = None
-    data_file_raw: bool = False
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
+    def __new__(  # noqa: PLR0917 - one for each field
+        cls,
+        version: Literal[2, 3] = 3,
+        cluster_size: int = DEFAULT_CLUSTER_SIZE,
+        encryption: Literal["aes"] | None = None,
+        lazy_refcounts: bool = False,
+        refcount_bits: int = 16,
+        compression_type: Literal["zlib", "zstd"] = "zlib",
+        extended_l2: bool = False,
+        preallocation: Preallocation = "off",
+        backing_file: str | None = None,
+        backing_format: str | None = None,
+        data_file: str | None = None,
+        data_file_raw: bool = False,
+    ) -> Qcow2Options:
         """Refuse what cannot be."""
+        self = super().__new__(
+            cls,
+            version,
+            cluster_size,
+            encryption,
+            lazy_refcounts,
+            refcount_bits,
+            compression_type,
+            extended_l2,
+            preallocation,
+            backing_file,
+            backing_format,
+            data_file,
+            data_file_raw,
+        )
+        self._check()
+        return self
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Qcow2Options:  # type: ignore[override]
+        return cls(*iterable)  # for _replace: checked as well
+
+    def _check(self) -> None:
         if self.version not in (2, 3):
             raise ArgumentError(f"qcow2 version is 2 or 3, not {self.version}")
         if self.encryption not in (None, "aes"):

@@ -23,6 +23,11 @@ _NO_ICOUNT = 2**64 - 1
 
 def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
     """The snapshots in the order of the table.  Raises HeaderError when one runs out of bounds."""
+    return (snapshot for snapshot, _ in snapshot_entries(file, header))
+
+
+def snapshot_entries(file: HostFile, header: Header) -> Iterator[tuple[Snapshot, int]]:
+    """As ``read_snapshots``, each with the host offset behind its entry in the table."""
     offset = header.snapshots_offset
     limit = min(file.size, offset + _TABLE_MAX)
     for number in range(header.nb_snapshots):
@@ -42,7 +47,7 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
         extras = [int.from_bytes(tail[at : at + 8], "big") for at in range(0, extra - 7, 8)]
         names = tail[extra:]
         offset = align_up(offset + _SNAPSHOT.size + length, 8)
-        yield Snapshot(
+        snapshot = Snapshot(
             l1_table_offset=l1_offset,
             l1_size=l1_size,
             id=_text(names[:id_length]),
@@ -53,8 +58,8 @@ def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
             vm_state_size=extras[0] if extras else vm_size,
             disk_size=extras[1] if len(extras) > 1 else header.size,
             icount=extras[2] if len(extras) > 2 and extras[2] != _NO_ICOUNT else None,
-            end=offset,
         )
+        yield snapshot, offset
 
 
 def find_snapshot(found: Sequence[Snapshot], id_or_name: str, image: str) -> Snapshot:

@@ -7,7 +7,6 @@ those of the image.  Source: the qcow2 document, "Snapshots".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import ArgumentError, HeaderError
@@ -73,7 +72,7 @@ class Qcow2Snapshot(Image):
     def info(self) -> ImageInfo:
         """Describe the image, with the size of the snapshot."""
         self._check_open()
-        return replace(self._image.info(), virtual_size=self.size)
+        return self._image.info()._replace(virtual_size=self.size)
 
     def _read_own(self, view: memoryview, offset: GuestOffset) -> Ranges:
         return self._image.read_mapped(self._map, view, offset)

@@ -6,7 +6,7 @@ image that cannot be read can still be described.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.errors import HeaderError
 from qcow2crypt.image.hostfile import HostFile
@@ -23,8 +23,7 @@ from qcow2crypt.image.qcow2.header import (
 _KIND_INCOMPATIBLE = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Structure:
+class Structure(NamedTuple):
     """What the first cluster says."""
 
     header: Header

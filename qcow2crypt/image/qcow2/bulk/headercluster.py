@@ -8,8 +8,6 @@ crash in it may leave a torn header.  Source: the qcow2 document, "Header".
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import extensions as ext
@@ -58,8 +56,8 @@ def write_data_file(
     if raw is not None:
         features = header.autoclear_features & ~hdr.AUTOCLEAR_RAW_DATA_FILE
         features |= hdr.AUTOCLEAR_RAW_DATA_FILE if raw else 0
-        header = replace(header, autoclear_features=features)
-    write_version(file, replace(structure, extensions=extensions), header)
+        header = header._replace(autoclear_features=features)
+    write_version(file, structure._replace(extensions=extensions), header)
 
 
 def write_header_cluster(
@@ -85,8 +83,7 @@ def write_header_cluster(
     name = (backing_file or "").encode("utf-8", "surrogateescape")
     extensions = _extensions(structure, header, backing_format if name else None, bitmaps)
     at = length + len(extensions)
-    new = replace(
-        header,
+    new = header._replace(
         header_length=length,
         backing_file_offset=at if name else 0,
         backing_file_size=len(name),

@@ -16,7 +16,6 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from qcow2crypt.errors import TargetError
 from qcow2crypt.image.hostfile import HostFile
@@ -119,8 +118,7 @@ class Switch:
             entries[index] = cluster << header.cluster_bits
         self.write_table(entries, first << header.cluster_bits)
         self.file.flush()
-        new = replace(
-            header,
+        new = header._replace(
             refcount_table_offset=first << header.cluster_bits,
             refcount_table_clusters=count,
             **fields,

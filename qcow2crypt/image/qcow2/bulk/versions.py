@@ -8,8 +8,6 @@ Knows tables, counts and the header; never sees keys or guest bytes.  Source: th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from qcow2crypt.errors import ArgumentError, UnsupportedFeatureError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2 import header as hdr
@@ -36,7 +34,7 @@ def upgrade(file: HostFile, structure: Structure) -> None:
                 f"version 3 with snapshot {row.snapshot.id}, which does not say its disk size",
                 "delete the snapshot",
             )
-    write_version(file, structure, replace(header, version=3, header_length=hdr.V3_LENGTH))
+    write_version(file, structure, header._replace(version=3, header_length=hdr.V3_LENGTH))
 
 
 def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) -> None:
@@ -80,8 +78,7 @@ def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) ->
 
 def downgrade(file: HostFile, structure: Structure) -> None:
     """Make the image one of version 2.  Its tables have no zero flag any more."""
-    header = replace(
-        structure.header,
+    header = structure.header._replace(
         version=2,
         header_length=hdr.V2_LENGTH,
         incompatible_features=0,
@@ -95,7 +92,7 @@ def set_lazy_refcounts(file: HostFile, structure: Structure, *, lazy: bool) -> N
     """Change the compatible feature bit."""
     features = structure.header.compatible_features & ~hdr.COMPAT_LAZY_REFCOUNTS
     features |= hdr.COMPAT_LAZY_REFCOUNTS if lazy else 0
-    write_header(file, replace(structure.header, compatible_features=features))
+    write_header(file, structure.header._replace(compatible_features=features))
 
 
 def set_refcount_order(file: HostFile, structure: Structure, order: int) -> None:
@@ -108,6 +105,6 @@ def set_refcount_order(file: HostFile, structure: Structure, order: int) -> None
         return
     old = read_refcounts(file, header)
     wanted = Switch.of(file, header).wanted
-    switch = Switch(file, replace(header, refcount_order=order), (old,), wanted)
+    switch = Switch(file, header._replace(refcount_order=order), (old,), wanted)
     switch.refuse_overflow()
     switch.commit()

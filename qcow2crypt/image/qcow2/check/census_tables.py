@@ -111,7 +111,7 @@ def bitmap_tables(
     except HeaderError as error:
         raise _broken(findings, len(tables), str(error)) from None
     if end != pointer.directory_offset + pointer.directory_size:
-        raise _broken(findings, pointer.count, "there is more in the directory")
+        raise _broken(findings, pointer.nb_bitmaps, "there is more in the directory")
     return tables
 
 

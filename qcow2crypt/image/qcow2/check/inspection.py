@@ -6,7 +6,6 @@ The numbers are those of ``qemu-img check``.
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.check.census import Census
@@ -84,8 +83,8 @@ def read_damaged_structure(file: HostFile) -> Structure:
     start[56:60] = max(1, table).to_bytes(4, "big")
     start[60:64] = min(SNAPSHOTS_MAX, snapshots).to_bytes(4, "big")
     found = read_structure(HostFile(io.BytesIO(start)))
-    header = replace(found.header, refcount_table_clusters=table, nb_snapshots=snapshots)
-    return replace(found, header=header)
+    header = found.header._replace(refcount_table_clusters=table, nb_snapshots=snapshots)
+    return found._replace(header=header)
 
 
 def inspect(

@@ -8,7 +8,6 @@ switch, flags that allow it after it, so a crash leaves nothing worse than it wa
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from qcow2crypt.errors import ReadOnlyError
@@ -79,7 +78,7 @@ class Repair:
         self._set(autoclear_features=self._header.autoclear_features & _AUTOCLEAR_KNOWN)
 
     def _set(self, **fields: int) -> None:
-        header = replace(self._header, **fields)
+        header = self._header._replace(**fields)
         if header != self._header:
             write_header(self._file, header)
             self._header = header

@@ -13,7 +13,6 @@ Knows tables and counts; never keys or guest bytes.  Source: the qcow2 document,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.hostfile import HostFile
@@ -48,7 +47,7 @@ def add_bitmaps(file: HostFile, structure: Structure, bitmaps: Sequence[StoredBi
         bitmaps, header.cluster_size, meta.refcounts.allocate, file.pwrite, present=present
     )
     meta.commit()
-    _point(file, replace(structure, header=meta.header), pointer)
+    _point(file, structure._replace(header=meta.header), pointer)
     meta.header = read_structure(file).header
     if old is not None:
         first = old.directory_offset >> header.cluster_bits
@@ -74,13 +73,13 @@ def _point(file: HostFile, structure: Structure, pointer: ext.BitmapsPointer) ->
     write_header_cluster(
         file,
         structure,
-        replace(header, autoclear_features=features),
+        header._replace(autoclear_features=features),
         structure.backing_file,
         structure.backing_format,
         bitmaps=pointer,
     )
     header = read_structure(file).header
-    write_header(file, replace(header, autoclear_features=features | AUTOCLEAR_BITMAPS))
+    write_header(file, header._replace(autoclear_features=features | AUTOCLEAR_BITMAPS))
 
 
 def check_names(

@@ -7,7 +7,6 @@ done by others to a file at rest (``snapshotting``, ``headercluster``) and read 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from qcow2crypt.errors import ArgumentError
@@ -152,7 +151,7 @@ class Qcow2Editor(GuestEditor):
             header = self._structure.header
             if header.autoclear_features & ~AUTOCLEAR_KNOWN:
                 known = header.autoclear_features & AUTOCLEAR_KNOWN
-                write_header(self._file, replace(header, autoclear_features=known))
+                write_header(self._file, header._replace(autoclear_features=known))
                 self._structure = read_structure(self._file)
             try:
                 return operation()

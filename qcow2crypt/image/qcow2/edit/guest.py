@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qcow2crypt.errors import (
@@ -241,7 +240,7 @@ class GuestEditor(Qcow2Image):
     def _note_header(self) -> None:
         meta = self._meta
         if meta is not None and meta.header is not self._structure.header:
-            self._structure = replace(self._structure, header=meta.header)
+            self._structure = self._structure._replace(header=meta.header)
             self._map.l1_offset = meta.header.l1_table_offset
 
     def _mark_corrupt(self) -> None:

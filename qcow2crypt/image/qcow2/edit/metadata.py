@@ -20,7 +20,6 @@ Source: the qcow2 document, "Refcounts", "Cluster mapping" and "Header" (feature
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 
 from qcow2crypt.errors import MappingError
 from qcow2crypt.image.hostfile import HostFile
@@ -274,7 +273,7 @@ class Metadata:
 
     def switch(self, **fields: int) -> None:
         """Change fields of the header with one write, and put it on the disk."""
-        new = replace(self.header, **fields)
+        new = self.header._replace(**fields)
         write_header(self.file, new)
         self.header = new
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qcow2crypt.image.qcow2.counts import ClusterCounts
 from qcow2crypt.image.qcow2.refcountblock import refcount_max, refcounts_per_block
@@ -30,17 +30,16 @@ from qcow2crypt.units import div_up
 _TABLE_ENTRY_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRange:
-    """``count`` host clusters from cluster number ``first`` on."""
+class ClusterRange(NamedTuple):
+    """``clusters`` host clusters from cluster number ``first`` on."""
 
     first: int
-    count: int
+    clusters: int
 
     @property
     def end(self) -> int:
         """The cluster number behind the last one."""
-        return self.first + self.count
+        return self.first + self.clusters
 
 
 class Allocator:
@@ -107,7 +106,7 @@ class Allocator:
             return []
         found = []
         blocks, per_block = self.blocks, self.refcounts_per_block
-        room = self.table.count * self.cluster_size // _TABLE_ENTRY_BYTES
+        room = self.table.clusters * self.cluster_size // _TABLE_ENTRY_BYTES
         index = first // per_block
         limit = index * per_block  # all before it can be counted
         for count in counts:
@@ -189,7 +188,7 @@ class Allocator:
         self._take(start, table.end + count - start)
         for place, number in enumerate(missing, start):
             self._set_block(number, place)
-        self.free(old.first, old.count)
+        self.free(old.first, old.clusters)
         return table.end
 
     def free_ranges(self, first: int, end: int) -> list[tuple[int, int]]:
@@ -270,7 +269,7 @@ class Allocator:
             # The block itself cannot be counted yet: that comes first, then all is tried again.
             self._add_block(home, block)
             return
-        if index >= self.table.count * self.cluster_size // _TABLE_ENTRY_BYTES:
+        if index >= self.table.clusters * self.cluster_size // _TABLE_ENTRY_BYTES:
             counting = max(first, index * per_block)
             self._grow_table(div_up(max(counting, block) + 1, per_block))
         self._take(block, 1)
@@ -291,7 +290,7 @@ class Allocator:
         for number in range(area_blocks):
             self._set_block(start_index + number, start + number)
         self.table = ClusterRange(first, count)
-        self.free(old.first, old.count)
+        self.free(old.first, old.clusters)
 
     def _blocks_for(self, clusters: int, *, generous: bool) -> int:
         """Blocks for a file of so many clusters and its refcount metadata.

@@ -253,14 +253,14 @@ class Qcow2Writer:
             self._directory = store_bitmaps(self._bitmaps, size, allocator.allocate, self._write)
         for place, blocks in allocator.retired:
             # QEMU leaves the bytes of a former refcount table where nothing has used them since.
-            old = refcount_table(blocks, size, place.count)
+            old = refcount_table(blocks, size, place.clusters)
             for first, end in allocator.free_ranges(place.first, place.end):
                 at = (first - place.first) * size
                 target.pwrite(old[at : at + (end - first) * size], first * size)
         for offset, block in self._refcounts.rest():
             self._write(block, offset)
         table = allocator.table
-        self._write(refcount_table(allocator.blocks, size, table.count), table.first * size)
+        self._write(refcount_table(allocator.blocks, size, table.clusters), table.first * size)
         self._write(big_endian(self._l1), self._l1_first * size)
         self._write(fresh_header(self._options, self.size, self._header_places(self._l1_first)), 0)
         target.truncate(self._end)
@@ -301,7 +301,7 @@ class Qcow2Writer:
     def _header_places(self, l1_first: int) -> HeaderPlaces:
         table, size = self._allocator.table, self._cluster_size
         return HeaderPlaces(
-            len(self._l1), l1_first * size, table.first * size, table.count, self._directory
+            len(self._l1), l1_first * size, table.first * size, table.clusters, self._directory
         )
 
     # Bytes.
