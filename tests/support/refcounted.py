@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.edit.protected import ProtectedClusters
@@ -48,7 +47,7 @@ def made(
         block = pack_refcounts([counts.get(number, 0) for number in clusters], order)
         file.pwrite(block, cluster * SIZE)
         file.pwrite((cluster * SIZE).to_bytes(8, "big"), SIZE + 8 * index)
-    header = replace(HEADER, refcount_order=order)
+    header = HEADER._replace(refcount_order=order)
     return file, header, Refcounts(file, header, protected())
 
 
@@ -63,8 +62,7 @@ def write(file: HostFile, header: Header, refcounts: Refcounts) -> Header:
     refcounts.write_blocks()
     refcounts.write_table()
     refcounts.table_switched()
-    return replace(
-        header,
+    return header._replace(
         refcount_table_offset=refcounts.table_offset,
         refcount_table_clusters=refcounts.table_clusters,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 from support.refcounted import SIZE, fresh, made, protected, write
@@ -90,7 +89,7 @@ def test_a_table_that_cannot_be_is_refused(entry: int, why: str) -> None:
     if why == "unaligned":
         # Bits 0 to 8 are reserved; what is left is aligned with clusters of 512 bytes.
         file.pwrite(bytes(4096), 3 * SIZE)
-        header = replace(header, cluster_bits=10, refcount_table_offset=1024)
+        header = header._replace(cluster_bits=10, refcount_table_offset=1024)
         file.pwrite((5 * SIZE).to_bytes(8, "big"), 1024)
     with pytest.raises(FormatError, match="refcount table entry"):
         Refcounts(file, header, protected())
