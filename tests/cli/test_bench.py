@@ -130,8 +130,8 @@ def test_nothing_is_left_when_it_is_stopped(
             time.sleep(0.01)
         time.sleep(pause)
         process.send_signal(number)
-        out, _ = process.communicate()
-    assert (process.returncode, out) == (128 + number, b"")
+        out, err = process.communicate()
+    assert (process.returncode, out) == (128 + number, b""), err.decode()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ProcessLookupError):  # no program of its session is left
         os.killpg(process.pid, 0)
