@@ -27,6 +27,16 @@ def test_a_new_block_is_written_before_the_table_names_it() -> None:
     assert file.pread(8, entry) == (1).to_bytes(8, "big")
 
 
+def test_new_blocks_take_their_place_in_the_file_at_once() -> None:
+    file, _, refcounts = fresh(6)
+    file.pwrite(b"\xee" * 207 * SIZE, 3 * SIZE)
+    before = file.pread(file.size, 0)
+    assert refcounts.allocate(200) == 3
+    zeros = range(203 * SIZE, 206 * SIZE)  # three blocks behind what was taken
+    expected = before[: zeros.start] + bytes(len(zeros)) + before[zeros.stop :]
+    assert file.pread(file.size, 0) == expected
+
+
 def test_a_larger_table_leaves_the_old_one_until_it_settles() -> None:
     file, header, refcounts = fresh(6)  # one cluster of table: 64 blocks of 64 counts
     refcounts.allocate(64 * 64)
@@ -131,7 +141,9 @@ def test_a_table_grows_by_half() -> None:
     assert 1 in refcounts.settle()
 
 
-@pytest.mark.parametrize(("blocks", "table"), [(85, 2), (86, 3), (128, 3), (129, 4)])
+@pytest.mark.parametrize(
+    ("blocks", "table"), [(65, 2), (85, 2), (86, 3), (128, 3), (129, 4), (171, 4)]
+)
 def test_a_larger_table_has_room_for_half_as_many_blocks_again(blocks: int, table: int) -> None:
     """85 and 42 fit in two clusters of 64 entries, 86 and 43 do not."""
     _, _, refcounts = fresh(6)
