@@ -37,6 +37,19 @@ def test_new_blocks_take_their_place_in_the_file_at_once() -> None:
     assert file.pread(file.size, 0) == expected
 
 
+def test_each_new_block_has_an_entry_and_is_protected() -> None:
+    file, header, refcounts = fresh(6)
+    assert refcounts.allocate(200) == 3
+    for block in (203, 204, 205):
+        with pytest.raises(FormatError, match="metadata is counted as free"):
+            refcounts.share(block)
+    refcounts.share(202)
+    again = Refcounts(file, write(file, header, refcounts), protected())
+    entries = file.pread(5 * 8, SIZE)
+    assert entries == b"".join((n * SIZE).to_bytes(8, "big") for n in (2, 203, 204, 205, 0))
+    assert [again.get(n) for n in range(207)] == [1] * 202 + [2, 1, 1, 1, 0]
+
+
 def test_a_larger_table_leaves_the_old_one_until_it_settles() -> None:
     file, header, refcounts = fresh(6)  # one cluster of table: 64 blocks of 64 counts
     refcounts.allocate(64 * 64)
