@@ -85,6 +85,18 @@ def test_the_table_grows_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> Non
         refcounts.allocate(1)
 
 
+def test_the_table_in_force_is_protected_and_the_old_one_is_free_again() -> None:
+    file, header, refcounts = fresh(6)
+    refcounts.allocate(64 * 64)
+    table = refcounts.table_offset // SIZE
+    for cluster in (table, table + 1):
+        with pytest.raises(FormatError, match="metadata is counted as free"):
+            refcounts.share(cluster)
+    write(file, header, refcounts)
+    assert refcounts.settle() == [1]
+    assert refcounts.allocate(1) == 1
+
+
 def test_reserved_bits_of_a_table_entry_are_no_part_of_the_offset() -> None:
     file, header, _ = fresh(4)
     file.pwrite((2 * SIZE | 0x1FF).to_bytes(8, "big"), SIZE)
