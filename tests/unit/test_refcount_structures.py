@@ -26,6 +26,29 @@ def test_a_new_block_is_written_before_the_table_names_it() -> None:
     assert file.pread(8, entry) == (1).to_bytes(8, "big")
 
 
+def test_new_blocks_take_their_place_in_the_file_at_once() -> None:
+    file, _, refcounts = fresh(6)
+    file.pwrite(b"\xee" * 207 * SIZE, 3 * SIZE)
+    before = file.pread(file.size, 0)
+    assert refcounts.allocate(200) == 3
+    zeros = range(203 * SIZE, 206 * SIZE)  # three blocks behind what was taken
+    expected = before[: zeros.start] + bytes(len(zeros)) + before[zeros.stop :]
+    assert file.pread(file.size, 0) == expected
+
+
+def test_each_new_block_has_an_entry_and_is_protected() -> None:
+    file, header, refcounts = fresh(6)
+    assert refcounts.allocate(200) == 3
+    for block in (203, 204, 205):
+        with pytest.raises(FormatError, match="metadata is counted as free"):
+            refcounts.share(block)
+    refcounts.share(202)
+    again = Refcounts(file, write(file, header, refcounts), protected())
+    entries = file.pread(5 * 8, SIZE)
+    assert entries == b"".join((n * SIZE).to_bytes(8, "big") for n in (2, 203, 204, 205, 0))
+    assert [again.get(n) for n in range(207)] == [1] * 202 + [2, 1, 1, 1, 0]
+
+
 def test_a_larger_table_leaves_the_old_one_until_it_settles() -> None:
     file, header, refcounts = fresh(6)  # one cluster of table: 64 blocks of 64 counts
     refcounts.allocate(64 * 64)
@@ -59,6 +82,18 @@ def test_the_table_grows_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     assert refcounts.get(last) == 1
     with pytest.raises(TargetError, match="cannot grow"):
         refcounts.allocate(1)
+
+
+def test_the_table_in_force_is_protected_and_the_old_one_is_free_again() -> None:
+    file, header, refcounts = fresh(6)
+    refcounts.allocate(64 * 64)
+    table = refcounts.table_offset // SIZE
+    for cluster in (table, table + 1):
+        with pytest.raises(FormatError, match="metadata is counted as free"):
+            refcounts.share(cluster)
+    write(file, header, refcounts)
+    assert refcounts.settle() == [1]
+    assert refcounts.allocate(1) == 1
 
 
 def test_reserved_bits_of_a_table_entry_are_no_part_of_the_offset() -> None:
@@ -130,7 +165,9 @@ def test_a_table_grows_by_half() -> None:
     assert 1 in refcounts.settle()
 
 
-@pytest.mark.parametrize(("blocks", "table"), [(85, 2), (86, 3), (128, 3), (129, 4)])
+@pytest.mark.parametrize(
+    ("blocks", "table"), [(65, 2), (85, 2), (86, 3), (128, 3), (129, 4), (171, 4)]
+)
 def test_a_larger_table_has_room_for_half_as_many_blocks_again(blocks: int, table: int) -> None:
     """85 and 42 fit in two clusters of 64 entries, 86 and 43 do not."""
     _, _, refcounts = fresh(6)

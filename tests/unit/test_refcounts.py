@@ -79,6 +79,13 @@ def test_the_first_place_with_room_is_taken(count: int) -> None:
     assert first + count < 256
 
 
+@pytest.mark.parametrize("order", range(7))
+def test_a_full_block_is_passed(order: int) -> None:
+    per_block = refcounts_per_block(SIZE, order)
+    _, _, refcounts = made(order, [0, 1], dict.fromkeys(range(per_block), 1))
+    assert refcounts.allocate(1) == per_block
+
+
 def test_what_is_released_is_not_reused_before_it_settles() -> None:
     _, _, refcounts = fresh(4)
     first = refcounts.allocate(3)
