@@ -88,6 +88,7 @@ class _Line:
         self._taken = 0
         self._turn = 0
         self._working = 0
+        self._running = 0
         self._done: dict[int, int] = {}
         self._stopped = False
         self._failed: int | None = None
@@ -112,16 +113,24 @@ class _Line:
                 self._working -= threads - len(started)
             self._watch(tell)
         finally:
-            with self._changed:
-                self._stopped = True
-                self._changed.notify_all()
-            if started:
-                self._give_up()
-            for thread in started:
-                thread.join()
+            self._end(started)
         if self._error is not None:
             raise self._error
         return bool(started)
+
+    def _end(self, started: list[threading.Thread]) -> None:
+        """Let all threads end, and wait: also for one whose start was interrupted by Ctrl-C."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            running = self._running
+        if started or running:
+            self._give_up()
+        with self._changed:
+            while self._running:
+                self._changed.wait(_WAIT_SECONDS)
+        for thread in started:
+            thread.join()
 
     def _watch(self, tell: Callable[[int], None]) -> None:
         told = 0
@@ -139,6 +148,10 @@ class _Line:
             tell(far)
 
     def _work(self) -> None:
+        with self._changed:
+            if self._stopped:
+                return
+            self._running += 1
         number = 0
         try:
             worker = self._make_worker()
@@ -165,6 +178,7 @@ class _Line:
             self._fail(number, error)
         finally:
             with self._changed:
+                self._running -= 1
                 self._working -= 1
                 self._changed.notify_all()
 

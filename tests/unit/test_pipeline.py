@@ -153,5 +153,35 @@ def test_a_system_with_room_for_few_threads(room: int, monkeypatch: pytest.Monke
     assert not any(thread.is_alive() for thread in started)
 
 
+@pytest.mark.parametrize("which", [0, 1, 3])
+def test_ctrl_c_while_a_thread_is_started(which: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread runs already, and nobody has heard of it."""
+    start = threading.Thread.start
+    count = 0
+    busy = threading.Event()
+    running: list[int] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        nonlocal count
+        start(thread)
+        count += 1
+        if count > which:
+            busy.wait(10)
+            raise KeyboardInterrupt
+
+    def work(job: int, turn: Turn) -> int:
+        running.append(job)
+        busy.set()
+        time.sleep(0.05)
+        running.remove(job)
+        return job
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_turn(iter(int, 1), lambda: work, lambda _: None, 4)
+    assert busy.is_set()
+    assert not running
+
+
 def test_default_threads() -> None:
     assert 1 <= default_threads() <= 4
