@@ -332,7 +332,6 @@ class Refcounts:
             zeros = unpack_refcounts(bytes(size), self._order)
             self._blocks[index] = zeros if isinstance(zeros, array) else bytearray(zeros)
             self._table[index] = (first + number) * size
-            self._dirty.add(index)
             self._dirty_entries.add(index)
             self._protected.add(first + number)
 
