@@ -22,18 +22,21 @@ def temporary_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new folder below ``parent``, or where temporary files go.  Raises OSError."""
     folder, owner = "", os.getpid()
     try:
-        with _signals_later():
+        with signals_later():
             folder = tempfile.mkdtemp(prefix=prefix, dir=parent)
         yield Path(folder)
     finally:
-        with _signals_later():
+        with signals_later():
             if folder and os.getpid() == owner:  # a fork has the name, too
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _signals_later() -> Iterator[None]:
-    """Let the signals that end a program wait meanwhile, as far as this thread gets them."""
+def signals_later() -> Iterator[None]:
+    """Let the signals that end a program wait meanwhile, as far as this thread gets them.
+
+    A program that is started meanwhile lets them wait for ever: it must be killed.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
