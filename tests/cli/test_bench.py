@@ -143,7 +143,9 @@ def test_nothing_is_left_when_it_is_stopped(
             time.sleep(0.01)
         time.sleep(pause)
         out, err = stopped(process, number)
-    assert (process.returncode, out) == (128 + number, b""), err.decode()
+    # Python ends itself by SIGINT if that came in a call of eval: for a shell it is the same.
+    assert process.returncode in {128 + number, -number}, err.decode()
+    assert out == b""
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ProcessLookupError):  # no program of its session is left
         os.killpg(process.pid, 0)
