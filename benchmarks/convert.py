@@ -7,7 +7,8 @@
 
 Whole processes, one after the other, all of them once a round; the memory is warm, because the
 first round does not count.  Every output is compared with the source, or by ``qemu-img compare``,
-after the first round.  Prints a table, and writes a JSON file to benchmarks/results.
+after the first round.  On a disk ours syncs and the peers do not, so there each does both.
+Prints a table, and writes a JSON file to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ONE_PROCESS = ROOT / "benchmarks" / "one_process.py"
 PASSPHRASE = "correct horse"
+QEMU = "qemu-img"
 DEFAULT_MIB = 512
 CLUSTER_SIZES = (65536, 512, 4096, 2 << 20)
 OURS = (sys.executable, "-m", "qcow2crypt", "convert", "-q")
+SYNCED, UNSAFE = " -t writeback", " -t unsafe"
+"""On a disk, what a peer is told that shall sync as we do, and we that shall not, as peers do."""
 AES = "encrypt.format=aes,cluster_size="
 
 
@@ -67,6 +71,7 @@ class Inputs:
 
     def __init__(self, folder: Path, size: int, cluster_sizes: Sequence[int]) -> None:
         self.cluster_sizes = cluster_sizes
+        self.on_disk = kind_of(folder) != "tmpfs"
         self.raw = folder / "source.raw"
         self.key = folder / "key"
         self.out = folder / "out"
@@ -85,7 +90,7 @@ class Inputs:
 
     def qemu(self, *words: str) -> list[str]:
         """A command line of qemu-img."""
-        return ["qemu-img", "convert", "--object", f"secret,id=key,file={self.key}", *words]
+        return [QEMU, "convert", "--object", f"secret,id=key,file={self.key}", *words]
 
     def opened(self, cluster_size: int) -> str:
         """The encrypted image, in qemu-img's words."""
@@ -96,6 +101,20 @@ class Inputs:
         """All that is measured."""
         raw, out = str(self.raw), str(self.out)
         yield Row("copy", 0, "cp", ["cp", raw, out])
+        if self.on_disk:
+            both = 'cp "$0" "$1" && sync "$1"'
+            yield Row("copy", 0, "cp, sync", ["sh", "-c", both, raw, out])
+        for row in self.conversions():
+            yield row
+            cached = SYNCED if row.words[0] == QEMU else UNSAFE
+            if self.on_disk and not row.who.endswith("-m1"):
+                at = row.words.index("convert") + 1
+                words = [*row.words[:at], *cached.split(), *row.words[at:]]
+                yield Row(row.work, row.cluster_size, row.who + cached, words)
+
+    def conversions(self) -> Iterator[Row]:
+        """Those that are measured anywhere: each syncs or not, as it does without a word."""
+        raw, out = str(self.raw), str(self.out)
         for size in self.cluster_sizes:
             image = str(self.images[size])
             given = ["--secret-file", str(self.key)]
@@ -103,10 +122,10 @@ class Inputs:
             wanted = ["-O", "qcow2", "-o", self.aes(size)]
             opened = ["--image-opts", self.opened(size)]
             fast = ["-m", "16", "-W"]
-            yield Row("raw to AES", size, "qemu-img", self.qemu(*wanted, raw, out))
+            yield Row("raw to AES", size, QEMU, self.qemu(*wanted, raw, out))
             yield Row("raw to AES", size, "qemu-img -m16 -W", self.qemu(*fast, *wanted, raw, out))
-            yield Row("AES to raw", size, "qemu-img", self.qemu("-O", "raw", *opened, out))
-            yield Row("AES to AES", size, "qemu-img", self.qemu(*wanted, *opened, out))
+            yield Row("AES to raw", size, QEMU, self.qemu("-O", "raw", *opened, out))
+            yield Row("AES to AES", size, QEMU, self.qemu(*wanted, *opened, out))
             for threads in ("1", "2"):
                 who = f"qcow2crypt -m{threads}"
                 start = [*OURS, "-m", threads]
@@ -192,9 +211,9 @@ def measure(inputs: Inputs, rounds: int) -> list[Figures]:
 
 def show(figures: list[Figures]) -> None:
     """The table: in brackets how many times the speed of qemu-img's default."""
-    peers = {(one.work, one.cluster_size): one for one in figures if one.who == "qemu-img"}
+    peers = {(one.work, one.cluster_size): one for one in figures if one.who == QEMU}
     head = (
-        f"{'':12}{'clusters':>10}  {'':18}{'median s':>10}{'':8}{'processor s':>12}{'':8}{'MiB':>6}"
+        f"{'':12}{'clusters':>10}  {'':32}{'median s':>10}{'':8}{'processor s':>12}{'':8}{'MiB':>6}"
     )
     print(head)
     for one in figures:
@@ -202,7 +221,7 @@ def show(figures: list[Figures]) -> None:
         times = f"({peer.median / one.median:.1f}x)"
         work = f"({peer.processor / max(one.processor, 0.001):.1f}x)"
         print(
-            f"{one.work:12}{one.cluster_size or '':>10}  {one.who:18}{one.median:10.2f}{times:>8}"
+            f"{one.work:12}{one.cluster_size or '':>10}  {one.who:32}{one.median:10.2f}{times:>8}"
             f"{one.processor:12.2f}{work:>8}{one.memory:6.0f}"
         )
 

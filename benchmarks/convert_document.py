@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -23,7 +23,31 @@ MAIN, MORE = "convert-linux-x86_64.json", "convert_more-linux-x86_64.json"
 OTHERS = tuple(f"convert-linux-x86_64{end}.json" for end in ("-4096", "-disk", "-disk-4096"))
 """Other sizes and places, where they were measured."""
 OURS, DEFAULT, FAST, COPY = "qcow2crypt -m2", "qemu-img", "qemu-img -m16 -W", "cp"
+THERE, BACK = "raw to AES", "AES to raw"
 Row = dict[str, Any]
+
+
+class Who(NamedTuple):
+    """Who is compared, and what they have in common."""
+
+    what: str
+    ours: str = OURS
+    default: str = DEFAULT
+    fast: str = FAST
+    copy: str = COPY
+
+
+IN_MEMORY = Who("")
+ON_DISK = (
+    Who(
+        "All synced: ours as it is, the others with `-t writeback`, and `cp` followed by `sync`.",
+        OURS,
+        "qemu-img -t writeback",
+        "qemu-img -m16 -W -t writeback",
+        "cp, sync",
+    ),
+    Who("None synced: ours with `-t unsafe`, the others as they are.", f"{OURS} -t unsafe"),
+)
 
 
 def seconds(rows: list[Row], who: str, **wanted: object) -> float | None:
@@ -41,29 +65,47 @@ def times(peer: float | None, ours: float | None) -> str:
 
 def main_table(result: dict[str, Any], name: str) -> list[str]:
     """One line for each kind of work and size of cluster.  ``name`` is the file of the result."""
-    rows = result["figures"]
-    copy = seconds(rows, COPY)
     machine = f"{result['cpu']}, two threads, {result['qemu-img']}"
     lines = [
         f"{result['mib']} MiB of random data, {result['folder']}; {machine}.",
         f"[The whole result](../benchmarks/results/{name}).",
-        "",
-        "| | clusters | seconds | speed of qemu-img | with `-m 16 -W` | time of cp |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for row in rows:
-        if row["who"] != OURS:
-            continue
-        what = {"work": row["work"], "cluster_size": row["cluster_size"]}
-        ours = seconds(rows, OURS, **what)
-        cells = [
-            f"{ours:.2f}",
-            times(seconds(rows, DEFAULT, **what), ours),
-            times(seconds(rows, FAST, **what), ours),
-            times(ours, copy),
+    for who in (IN_MEMORY,) if result["folder"] == "tmpfs" else ON_DISK:
+        lines += ["", who.what] if who.what else []
+        lines += [
+            "",
+            "| | clusters | seconds | speed of qemu-img | with `-m 16 -W` | time of cp |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *table_lines(result["figures"], who),
         ]
-        lines.append(f"| {row['work']} | {row['cluster_size']} | " + " | ".join(cells) + " |")
     return lines
+
+
+def table_lines(rows: list[Row], who: Who) -> list[str]:
+    """The lines of one table; after those of a size of cluster, there and back together."""
+    lines = []
+    copy = seconds(rows, who.copy)
+    for size in dict.fromkeys(row["cluster_size"] for row in rows if row["who"] == who.ours):
+        for works in ((THERE,), (BACK,), ("AES to AES",), (THERE, BACK)):
+            ours, default, fast = (
+                together(rows, one, works, size) for one in (who.ours, who.default, who.fast)
+            )
+            cells = [
+                ", and back" if len(works) > 1 else "",
+                str(size),
+                "-" if ours is None else f"{ours:.2f}",
+                times(default, ours),
+                times(fast, ours),
+                times(ours, copy and copy * len(works)),
+            ]
+            lines.append(f"| {works[0]}" + " | ".join(cells) + " |")
+    return lines
+
+
+def together(rows: list[Row], who: str, works: tuple[str, ...], size: int) -> float | None:
+    """The medians of ``who`` for several works, one after the other."""
+    found = [seconds(rows, who, work=work, cluster_size=size) for work in works]
+    return None if None in found else sum(one for one in found if one is not None)
 
 
 def readme_text(result: dict[str, Any]) -> str:

@@ -59,7 +59,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one call, in each round: processor time of the thread, and by the wall."""
+    """Seconds of one call, in each round: processor time of the thread, and by the wall.
+
+    ``calls`` is of how many a sample was made, in the first process.
+    """
 
     cpu: tuple[float, ...]
     wall: tuple[float, ...]
@@ -149,10 +152,30 @@ def contenders(program: Program) -> dict[str, str]:
 
 
 def measure(
-    program: Program, jobs: Iterable[Job], rounds: int, microseconds: float
+    program: Program, jobs: Iterable[Job], rounds: int, microseconds: float, starts: int = 1
 ) -> dict[Job, Times]:
-    """Time the jobs in turns: in every round a sample of each."""
+    """Time the jobs in turns: in every round a sample of each.
+
+    The rounds are those of ``starts`` processes, since each gets other pages of memory: which
+    of them get in each other's way in a cache is left to chance, and then stays so.
+    """
     jobs = list(dict.fromkeys(jobs))
+    parts = [rounds // starts + (number < rounds % starts) for number in range(starts)]
+    times = [_measure(program, jobs, part, microseconds) for part in parts if part]
+    return {
+        job: Times(
+            sum((one[job].cpu for one in times), ()),
+            sum((one[job].wall for one in times), ()),
+            times[0][job].calls,
+        )
+        for job in jobs
+    }
+
+
+def _measure(
+    program: Program, jobs: list[Job], rounds: int, microseconds: float
+) -> dict[Job, Times]:
+    """The rounds of one process."""
     lines = [f"group {rounds} {microseconds}"]
     for job in jobs:
         work = f"{job.direction} {job.key_bits} {job.sectors} {job.place} {job.threads}"

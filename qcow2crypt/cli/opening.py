@@ -26,6 +26,7 @@ from qcow2crypt.cli.qemuopts import parse_options
 from qcow2crypt.cli.terminal import Console, printable
 from qcow2crypt.errors import Qcow2CryptError
 from qcow2crypt.image import open_layers
+from qcow2crypt.image.layers import layers_of
 from qcow2crypt.image.policy import DEFAULT, External
 
 if TYPE_CHECKING:
@@ -180,6 +181,8 @@ def open_named(
 
 def told_if_cut_short(image: Image, console: Console) -> Image:
     """``image``; a warning says so when its file does not hold all of its data."""
+    if all(layer.format != "qcow2" for layer in layers_of(image)):
+        return image  # nobody knows how long such files should be
     from qcow2crypt.image.cutshort import first_missing
 
     missing = None

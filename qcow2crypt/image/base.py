@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Extent", "ExtentKind", "Image"]
 
 _READALL_STEP = 1 << 20
+_NEVER = 1 << 63
 
 
 class Image(io.RawIOBase):
@@ -86,6 +87,13 @@ class Image(io.RawIOBase):
     def host_files(self) -> tuple[HostFile, ...]:
         """The open files that this layer is read from, the image file first; not its backing."""
         return ()
+
+    def request_ends(self) -> tuple[int, int]:
+        """Where requests of qemu-img to this layer end at the latest, but for those of its own.
+
+        At multiples of the first, and at the second: both in guest bytes.
+        """
+        return _NEVER, _NEVER
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """The internal snapshots, in the order of their table.  Raises HeaderError."""

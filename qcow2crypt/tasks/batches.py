@@ -14,7 +14,6 @@ from typing import NamedTuple
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Stretch
 from qcow2crypt.image.placed import Run
-from qcow2crypt.image.qcow2.reader import Qcow2Image
 from qcow2crypt.units import GuestOffset, align_down
 
 PIECE = 2 << 20
@@ -82,14 +81,9 @@ def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
 def cut(image: Image, bounds: list[int]) -> Iterator[list[int]]:
     """Bounds of extents to bounds of pieces: cut where qemu-img begins anew, and at ``PIECE``.
 
-    Its zeros and clusters are found per request.  In a qcow2 source one ends where an L2 table
-    ends, and before a last part cluster.
+    Its zeros and clusters are found per request.
     """
-    reach = whole_clusters = 1 << 63
-    if isinstance(image, Qcow2Image):
-        header = image.structure.header
-        reach = header.l2_coverage
-        whole_clusters = align_down(image.size, header.cluster_size)
+    reach, whole_clusters = image.request_ends()
     start, end = bounds[0], bounds[-1]
     while start < end:
         first = align_down(start, reach)

@@ -28,7 +28,6 @@ from qcow2crypt.targetfile import TargetFile
 from qcow2crypt.tasks.creation import Target, TargetFormat, TargetOptions
 from qcow2crypt.tasks.filling import Filler, Progress
 from qcow2crypt.tasks.manner import USUAL, Manner
-from qcow2crypt.tasks.salvaging import Loss, Salvager
 from qcow2crypt.tasks.sourcefiles import Watch, leave_cache, refuse_sources
 from qcow2crypt.tasks.work import Work
 from qcow2crypt.units import SECTOR_SIZE
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from qcow2crypt.image.qcow2.reader import RawZeros, WrongIv
     from qcow2crypt.tasks.bitmapcopy import CopyBitmaps
     from qcow2crypt.tasks.refilling import Existing
+    from qcow2crypt.tasks.salvaging import Loss, Salvager
 
 
 class ConvertResult(NamedTuple):
@@ -189,7 +189,7 @@ def convert_images(
     if is_uncached(manner.source_cache):
         leave_cache(images)
     watch = Watch(images)
-    salvager = Salvager() if salvage else None
+    salvager = _salvager() if salvage else None
     filler = Filler(sparse_size, progress, size, manner, salvager)
     with ExitStack() as stack:
         file = _open_target(target, options, filler, stack, resume=resume)
@@ -223,6 +223,12 @@ def convert_images(
     skipped = copied.skipped if copied is not None else ()
     losses = salvager.losses() if salvager is not None else ()
     return ConvertResult(size, filler.stored, skipped, losses)
+
+
+def _salvager() -> Salvager:
+    from qcow2crypt.tasks.salvaging import Salvager
+
+    return Salvager()
 
 
 def _open_target(

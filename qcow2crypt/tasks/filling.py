@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.extents import Stretch, as_stretches
@@ -19,10 +19,12 @@ from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered
 from qcow2crypt.tasks.creation import DiskWriter, disk_writer
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
-from qcow2crypt.tasks.salvaging import Salvager
 from qcow2crypt.tasks.storing import Storer
 from qcow2crypt.tasks.work import Journaling, Work
 from qcow2crypt.units import GuestOffset
+
+if TYPE_CHECKING:
+    from qcow2crypt.tasks.salvaging import Salvager
 
 Progress: TypeAlias = Callable[[int, int], None]
 

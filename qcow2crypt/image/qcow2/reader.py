@@ -24,6 +24,7 @@ from qcow2crypt.image.qcow2.tables import TableCache, read_l1
 from qcow2crypt.image.qcow2.wrong_iv import QEMU_2_7_0
 from qcow2crypt.image.sectorfile import SectorFile
 from qcow2crypt.secret import Secret
+from qcow2crypt.units import align_down
 
 if TYPE_CHECKING:
     from qcow2crypt.image.info import ImageInfo, Snapshot
@@ -122,6 +123,11 @@ class Qcow2Image(ClusterImage):
     def tables(self) -> TableCache:
         """The L2 tables of the file, for maps of it."""
         return self._tables
+
+    def request_ends(self) -> tuple[int, int]:
+        """See ``Image.request_ends``: where an L2 table ends, and before a last part cluster."""
+        header = self._structure.header
+        return header.l2_coverage, align_down(self.size, header.cluster_size)
 
     def info(self) -> ImageInfo:
         """See ``Image.info``."""
