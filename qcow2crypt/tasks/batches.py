@@ -11,13 +11,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Stretch
 from qcow2crypt.image.placed import Run
 from qcow2crypt.units import GuestOffset, align_down
 
 PIECE = 2 << 20
 """qemu-img reads so much at a time."""
+_APART = 512 << 10
+"""So much at most in several ranges."""
 _PIECES_MAX = 256
 _SLAB = 16 << 20
 """So much is cut into pieces in one step."""
@@ -36,13 +37,14 @@ class Batch(NamedTuple):
 
 
 def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
-    """Small pieces together, up to the size of a large one.
+    """Small pieces together, up to the size of a large one where they are neighbours.
 
     ``stretches`` have the bounds of the pieces; one that reads as zeros only moves the end.
     """
     pieces: list[Run] = []
     ranges: list[Run] = []
     size = end = 0
+    follower = -1
     for zero, bounds in stretches:
         if zero:
             end = bounds[-1]
@@ -52,11 +54,13 @@ def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
         first, last = 0, len(bounds) - 1
         while first < last:
             start = bounds[first]
-            stop = bisect_right(bounds, start + PIECE - size, first) - 1
+            # Ranges are written one by one, and in between threads would wait for each other.
+            most = PIECE if follower in (start, -1) else _APART
+            stop = bisect_right(bounds, start + most - size, first) - 1
             stop = min(stop, first + _PIECES_MAX - len(pieces))
             if stop <= first:
                 yield Batch(pieces, ranges, size, end)
-                pieces, ranges, size = [], [], 0
+                pieces, ranges, size, follower = [], [], 0, -1
                 continue
             shift = size - start
             pieces += [
@@ -66,25 +70,33 @@ def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
                 )
             ]
             length = bounds[stop] - start
-            if ranges and ranges[-1][0] + ranges[-1][2] == start:
+            if follower == start:
                 before, at, done = ranges[-1]
                 ranges[-1] = (before, at, done + length)
             else:
                 ranges.append((GuestOffset(start), size, length))
             size += length
-            end = bounds[stop]
+            end = follower = bounds[stop]
             first = stop
     if pieces:
         yield Batch(pieces, ranges, size, end)
 
 
-def cut(image: Image, bounds: list[int]) -> Iterator[list[int]]:
+def cut(ends: tuple[int, int], bounds: list[int]) -> Iterator[list[int]]:
     """Bounds of extents to bounds of pieces: cut where qemu-img begins anew, and at ``PIECE``.
 
-    Its zeros and clusters are found per request.
+    Its zeros and clusters are found per request.  ``ends`` are the ``Image.request_ends``.
     """
-    reach, whole_clusters = image.request_ends()
+    reach, whole_clusters = ends
     start, end = bounds[0], bounds[-1]
+    if (
+        len(bounds) == 2  # one extent, which is often all there is
+        and end - start <= PIECE
+        and (end - 1) // reach == start // reach
+        and not start < whole_clusters < end
+    ):
+        yield bounds
+        return
     while start < end:
         first = align_down(start, reach)
         stop = min(end, first + max(reach, align_down(_SLAB, reach)))

@@ -164,6 +164,7 @@ class Filler:
 
     def _pieces(self, image: Image, start: int) -> Iterator[Stretch]:
         """What to copy, in pieces: the bounds are theirs.  What reads as zeros may be left out."""
+        ends = image.request_ends()
         if self.salvager is None:
             stretches = image.stretches(start)
         else:
@@ -172,7 +173,7 @@ class Filler:
             if stretch.reads_as_zero and self.sparse_size:
                 yield stretch
             else:
-                for bounds in cut(image, stretch.bounds):
+                for bounds in cut(ends, stretch.bounds):
                     yield Stretch(False, bounds)  # noqa: FBT003 - a keyword takes time
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:

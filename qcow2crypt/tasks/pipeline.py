@@ -25,6 +25,9 @@ THREADS_MAX = 16
 _THREADS_USEFUL = 4
 _WAIT_SECONDS = 0.5
 """On Windows a wait without an end could not be interrupted."""
+_TELL_SECONDS = 0.03
+"""So often it is told what is done.  After each job would wake a thread that the workers wait for:
+only one can run Python at a time."""
 
 
 class _StoppedError(Exception):
@@ -56,9 +59,10 @@ def in_turn(
     """Do all jobs.  ``make_worker`` is called once for each thread, for buffers of its own.
 
     ``tell`` is called in this thread, in the order of the jobs, when one and all before it are
-    done.  ``give_up`` is called with several threads when no more jobs are wanted: one of
-    them may still wait for the next job, and should wait no longer.  Of the errors of several
-    jobs that of the first is raised, unchanged.  When this returns or raises, no thread is left.
+    done; with several threads some times in a second, for all that are done by then.  ``give_up``
+    is called with several threads when no more jobs are wanted: one of them may still wait for the
+    next job, and should wait no longer.  Of the errors of several jobs that of the first is raised,
+    unchanged.  When this returns or raises, no thread is left.
     """
     if threads > 1 and _Line(iter(jobs), make_worker, give_up or _nothing).run(threads, tell):
         return
@@ -84,7 +88,9 @@ class _Line:
         self._make_worker = make_worker
         self._give_up = give_up
         self._taking = threading.Lock()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._turns = threading.Condition(self._lock)
+        self._ends = threading.Condition(self._lock)
         self._taken = 0
         self._turn = 0
         self._working = 0
@@ -109,7 +115,7 @@ class _Line:
                 except RuntimeError:  # a limit of memory or of processes
                     break
                 started.append(thread)
-            with self._changed:
+            with self._lock:
                 self._working -= threads - len(started)
             self._watch(tell)
         finally:
@@ -120,24 +126,24 @@ class _Line:
 
     def _end(self, started: list[threading.Thread]) -> None:
         """Let all threads end, and wait: also for one whose start was interrupted by Ctrl-C."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
-            self._changed.notify_all()
+            self._turns.notify_all()
             running = self._running
         if started or running:
             self._give_up()
-        with self._changed:
+        with self._lock:
             while self._running:
-                self._changed.wait(_WAIT_SECONDS)
+                self._ends.wait(_WAIT_SECONDS)
         for thread in started:
             thread.join()
 
     def _watch(self, tell: Callable[[int], None]) -> None:
         told = 0
         while True:
-            with self._changed:
+            with self._lock:
                 while told not in self._done and self._working:
-                    self._changed.wait(_WAIT_SECONDS)
+                    self._ends.wait(_TELL_SECONDS)
                 if told not in self._done:
                     return
                 far = self._done.pop(told)
@@ -148,7 +154,7 @@ class _Line:
             tell(far)
 
     def _work(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._stopped:
                 return
             self._running += 1
@@ -169,44 +175,43 @@ class _Line:
                 if not turn.taken:
                     with turn:
                         pass
-                with self._changed:
+                with self._lock:
                     self._done[number] = far
-                    self._changed.notify_all()
         except _StoppedError:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self._fail(number, error)
         finally:
-            with self._changed:
+            with self._lock:
                 self._running -= 1
                 self._working -= 1
-                self._changed.notify_all()
+                self._ends.notify_all()
 
     def _ends_before(self, number: int) -> bool:
         return self._stopped or (self._failed is not None and self._failed <= number)
 
     def _fail(self, number: int, error: BaseException) -> None:
-        with self._changed:
+        with self._lock:
             if self._failed is None or number < self._failed:
                 self._failed, self._error = number, error
-            self._changed.notify_all()
+            self._turns.notify_all()
         self._give_up()
 
     def wait_for(self, number: int) -> None:
         """Wait until all jobs before this one have passed the turn."""
-        with self._changed:
+        with self._lock:
             while self._turn != number:
                 if self._ends_before(number):
                     raise _StoppedError
-                self._changed.wait(_WAIT_SECONDS)
+                self._turns.wait(_WAIT_SECONDS)
             if self._stopped:
                 raise _StoppedError
 
     def pass_on(self, number: int) -> None:
         """Let the next job have its turn."""
-        with self._changed:
+        with self._lock:
             self._turn = number + 1
-            self._changed.notify_all()
+            self._turns.notify_all()
 
 
 class _Turn:

@@ -12,6 +12,9 @@ from qcow2crypt.tasks.creation import DiskWriter, PlacingWriter
 from qcow2crypt.units import GuestOffset
 from qcow2crypt.zeros import data_runs, has_no_zeros
 
+_FEW_BYTES = 64 << 10
+"""Where pieces are longer on average, it is quicker to look at each."""
+
 
 class Storer:
     """Stores pieces in ``writer`` without runs of zeros of ``sparse_size`` bytes; 0 keeps all."""
@@ -23,7 +26,9 @@ class Storer:
 
     def runs(self, pieces: list[Run], view: memoryview) -> list[Run]:
         """What of the pieces, which are ``view``, is worth storing.  Any thread may ask."""
-        if not self._sparse_size or (len(pieces) > 1 and has_no_zeros(view)):
+        if not self._sparse_size:
+            return pieces
+        if view.nbytes < len(pieces) * _FEW_BYTES and has_no_zeros(view):
             return pieces
         return [
             (GuestOffset(offset + first), at + first, end - first)
