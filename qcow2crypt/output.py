@@ -18,6 +18,9 @@ from qcow2crypt.units import ReadBuffer
 
 _PARTS_MAX = 1024
 """POSIX systems take so many parts in one call, or more."""
+_HUGE_PAGE = 2 << 20
+"""For a whole one Linux takes a huge page into its cache.  In a virtual machine those that are free
+may have been given back to the host, and come back slowly; half of one is found at once."""
 
 
 class Output(ABC):
@@ -94,7 +97,8 @@ class Output(ABC):
             if hasattr(os, "pwrite"):
                 done = 0
                 while done < view.nbytes:
-                    done += os.pwrite(self._fd, view[done:], offset + done)
+                    most = view.nbytes if (offset + done) % _HUGE_PAGE else done + _HUGE_PAGE // 2
+                    done += os.pwrite(self._fd, view[done:most], offset + done)
             else:
                 os.lseek(self._fd, offset, os.SEEK_SET)
                 done = 0

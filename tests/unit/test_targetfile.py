@@ -238,3 +238,28 @@ def test_identity_is_that_of_the_target_not_of_the_part(target: Path) -> None:
         assert file.identity() == (status.st_dev, status.st_ino)
     with TargetFile(target.with_name("new")) as file:
         assert file.identity() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="no positional writes on this system")
+@pytest.mark.parametrize("start", [0, 512, 1 << 20, 2 << 20])
+def test_no_write_covers_a_huge_page(
+    target: Path, start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux would take one for it, which in a virtual machine can be slow to come."""
+    data, huge = os.urandom(5 << 20), 2 << 20
+    calls: list[tuple[int, int]] = []
+    real = os.pwrite
+
+    def noted(number: int, view: memoryview, offset: int) -> int:
+        done = real(number, view, offset)
+        calls.append((offset, offset + done))
+        return done
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    with TargetFile(target) as file:
+        file.pwrite(data, start)
+        file.commit()
+    assert target.read_bytes() == bytes(start) + data
+    assert len(calls) < 8
+    for first, end in calls:
+        assert first % huge or end - first < huge
