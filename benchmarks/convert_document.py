@@ -66,8 +66,9 @@ def times(peer: float | None, ours: float | None) -> str:
 def main_table(result: dict[str, Any], name: str) -> list[str]:
     """One line for each kind of work and size of cluster.  ``name`` is the file of the result."""
     machine = f"{result['cpu']}, two threads, {result['qemu-img']}"
+    rounds = f"medians of {result['rounds']} rounds"
     lines = [
-        f"{result['mib']} MiB of random data, {result['folder']}; {machine}.",
+        f"{result['mib']} MiB of random data, {result['folder']}, {rounds}; {machine}.",
         f"[The whole result](../benchmarks/results/{name}).",
     ]
     for who in (IN_MEMORY,) if result["folder"] == "tmpfs" else ON_DISK:

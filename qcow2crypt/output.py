@@ -19,8 +19,8 @@ from qcow2crypt.units import ReadBuffer
 _PARTS_MAX = 1024
 """POSIX systems take so many parts in one call, or more."""
 _HUGE_PAGE = 2 << 20
-"""For a whole one Linux takes a huge page into its cache.  In a virtual machine those that are free
-may have been given back to the host, and come back slowly; half of one is found at once."""
+"""For a write of a whole one ext4 takes a huge page into its cache.  In a virtual machine that was
+slow to fill, and halves were not: docs/conversion.md."""
 
 
 class Output(ABC):

@@ -182,7 +182,7 @@ def open_named(
 def told_if_cut_short(image: Image, console: Console) -> Image:
     """``image``; a warning says so when its file does not hold all of its data."""
     if all(layer.format != "qcow2" for layer in layers_of(image)):
-        return image  # nobody knows how long such files should be
+        return image  # no others are looked at, and what looks at them takes time to load
     from qcow2crypt.image.cutshort import first_missing
 
     missing = None

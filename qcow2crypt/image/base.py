@@ -89,9 +89,9 @@ class Image(io.RawIOBase):
         return ()
 
     def request_ends(self) -> tuple[int, int]:
-        """Where requests of qemu-img to this layer end at the latest, but for those of its own.
+        """Where a request of ``qemu-img convert`` to this image ends, however much it asks for.
 
-        At multiples of the first, and at the second: both in guest bytes.
+        At multiples of the first guest offset, and at the second.
         """
         return _NEVER, _NEVER
 

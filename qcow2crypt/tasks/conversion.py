@@ -89,8 +89,9 @@ def convert(
     ``encryption="aes"``); ``secrets``, ``snapshot``, ``external``, ``force_share``, ``raw_zeros``
     and ``wrong_iv`` are those of ``open``, for the source.  Runs of zeros of ``sparse_size`` bytes
     or more are not stored; 0 stores all.  ``compress`` stores compressed clusters.  ``progress`` is
-    called with guest bytes done and in all.  ``threads``, ``rate_limit`` and the
-    two caches say how it is done, see ``Manner``; the result is the same.  The source is only read.
+    called with guest bytes done and in all, some times in a second.  ``threads``, ``rate_limit``
+    and the two caches say how it is done, see ``Manner``; the result is the same.  The source is
+    only read.
     The target appears whole or not at all, and must not be a file of the source.
 
     ``bitmaps`` of ``"all"`` copies the dirty bitmaps of a qcow2 source to a qcow2 target, both of

@@ -245,7 +245,7 @@ def test_identity_is_that_of_the_target_not_of_the_part(target: Path) -> None:
 def test_no_write_begins_with_a_huge_page(
     target: Path, start: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Linux would take one for it, which in a virtual machine can be slow to come.
+    """Linux would take one for it, which in a virtual machine was slow.
 
     What is written at once by a conversion is no longer than that, so to look at the start is
     enough.
