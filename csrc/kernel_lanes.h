@@ -275,19 +275,24 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
     forget_keys(keys);
 }
 
-/* Decrypt 8 * VL blocks from the last to the first, so that in place every ciphertext is still
- * there when the block behind it wants it.  carry: a vector that ends with the block before. */
+/* Decrypt up to 8 * VL blocks.  carry: a vector that ends with the block before.  All is read
+ * before anything is written, so src may be dst, and no load waits behind a store of the piece.
+ * The block before joins the last round's key: that exclusive or is then done long before the
+ * rounds end. */
 INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, uint8_t *dst,
                        const int vectors, const int place)
 {
-    V state[8];
+    V state[8], last[8];
     const V head = v_load(src), tail = v_load(src + (size_t)(vectors - 1) * VL * QC_BLOCK);
     UNROLL
     for (int line = 0; line < vectors * VL * QC_BLOCK; line += CACHE_LINE)
         __builtin_prefetch(src + line + DECRYPT_AHEAD);
     UNROLL
-    for (int i = 0; i < vectors; i++)
+    for (int i = 0; i < vectors; i++) {
+        V before = i ? v_load(src + (i * VL - 1) * QC_BLOCK) : v_previous(carry, head);
+        last[i] = v_xor(before, keys[rounds]);
         state[i] = v_xor(v_load(src + i * VL * QC_BLOCK), keys[0]);
+    }
     UNROLL
     for (int round = 1; round <= FULL_ROUNDS; round++) {
         const V key = keys[round];
@@ -302,10 +307,8 @@ INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, u
             state[i] = v_dec(state[i], key);
     }
     UNROLL
-    for (int i = vectors - 1; i >= 0; i--) {
-        V before = i ? v_load(src + (i * VL - 1) * QC_BLOCK) : v_previous(carry, head);
-        STORE(dst + i * VL * QC_BLOCK, v_xor(v_declast(state[i], keys[rounds]), before));
-    }
+    for (int i = 0; i < vectors; i++)
+        STORE(dst + i * VL * QC_BLOCK, v_declast(state[i], last[i]));
     return tail;
 }
 
