@@ -122,7 +122,7 @@ class ClusterImage(Image):
                         missing.append((position, stop))
                     elif kind is _ZERO:
                         view[position - offset : stop - offset] = bytes(stop - position)
-                    else:  # with those behind it: runs of it and them are all that was found
+                    else:  # the only run; those behind it are read with it
                         part = view[position - offset :]
                         clusters = where.compressed_runs(position, end)
                         position += self._decompressed.read(part, position, clusters)

@@ -14,7 +14,11 @@ from qcow2crypt.errors import CompressedDataError, SourceError
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.compressed import DecompressError
-from qcow2crypt.image.qcow2.decompressors import Decompressor, decompressor
+from qcow2crypt.image.qcow2.decompressors import (
+    decompressor,
+    many_decompressor,
+)
+from qcow2crypt.units import ReadBuffer
 
 _KEPT_BYTES = 4 << 20
 _PASSING_BYTES = 256 << 10
@@ -23,6 +27,10 @@ _READ_BYTES = 1 << 20
 """So much is read from the file at once, or one cluster that takes more."""
 _GAP_MAX = 4096
 """So much between two clusters is read with them."""
+_AT_ONCE_BYTES = 1 << 20
+"""So much is decompressed in one call at most: what the second cache of a processor has."""
+_MANY = 4
+"""For fewer that call is not quicker: it begins by making a decompressor."""
 
 
 class DecompressedClusters:
@@ -76,22 +84,43 @@ class DecompressedClusters:
             if plain is not None:
                 self._kept.move_to_end(run)
                 return plain
-        (plain,) = self._decompressed((run,), guest_offset)
+        (found,) = self._decompressed((run,), guest_offset)
+        plain = bytes(found)
         with self._lock:
             self._kept[run] = plain
             while len(self._kept) > self._kept_max:
                 self._kept.popitem(last=False)
         return plain
 
-    def _decompressed(self, runs: Sequence[CompressedRun], guest_offset: int) -> Iterator[bytes]:
+    def _decompressed(
+        self, runs: Sequence[CompressedRun], guest_offset: int
+    ) -> Iterator[ReadBuffer]:
         """The plain bytes of clusters that follow one another on the disk."""
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = _Worker(self._file, decompressor(self.cluster_size, self._compression_type))
-        for run, data in worker.stored(runs):
+            worker = _Worker(self._file, self.cluster_size, self._compression_type)
+        at_once = max(1, _AT_ONCE_BYTES // self.cluster_size)
+        for group, data, start in worker.stored(runs):
+            for first in range(0, len(group), at_once):
+                part = group[first : first + at_once]
+                many = worker.all_of(part, data, start)
+                yield from many or self._one_by_one(worker, part, data, start, guest_offset)
+                guest_offset += len(part) * self.cluster_size
+        self._idle.append(worker)
+
+    def _one_by_one(
+        self,
+        worker: _Worker,
+        runs: Sequence[CompressedRun],
+        data: memoryview,
+        start: int,
+        guest_offset: int,
+    ) -> Iterator[ReadBuffer]:
+        for run in runs:
+            at = run.host_offset - start
             try:
-                plain = worker.decompress(data)
+                yield worker.decompress(data[at : at + run.length])
             except DecompressError as error:
                 raise CompressedDataError(
                     "compressed cluster cannot be read",
@@ -101,9 +130,7 @@ class DecompressedClusters:
                     allowed=f"data for exactly {self.cluster_size} bytes",
                     guest_offset=guest_offset,
                 ) from error
-            yield plain
             guest_offset += self.cluster_size
-        self._idle.append(worker)
 
     def forget(self, run: CompressedRun) -> None:
         """Something else was stored there."""
@@ -117,27 +144,46 @@ class DecompressedClusters:
 
 
 class _Worker:
-    """What one thread at a time needs: a decompressor, and a buffer to be used again and again."""
+    """What one thread at a time needs: decompressors, and a buffer to be used again and again."""
 
-    __slots__ = ("_buffer", "_file", "decompress")
+    __slots__ = ("_buffer", "_file", "_last", "_many", "decompress")
 
-    def __init__(self, file: HostFile, decompress: Decompressor) -> None:
+    def __init__(self, file: HostFile, cluster_size: int, compression_type: int) -> None:
         self._file = file
         self._buffer = memoryview(b"")
-        self.decompress = decompress
+        self._last: Sequence[ReadBuffer] | None = None
+        self._many = many_decompressor(cluster_size, compression_type)
+        self.decompress = decompressor(cluster_size, compression_type)
 
-    def stored(self, runs: Sequence[CompressedRun]) -> Iterator[tuple[CompressedRun, memoryview]]:
-        """The stored bytes of clusters, each until the next is asked for.  Neighbours are read
-        together.
+    def all_of(
+        self, runs: Sequence[CompressedRun], data: memoryview, start: int
+    ) -> Sequence[ReadBuffer] | None:
+        """All of these clusters in one call, out of bytes that lie at ``start`` in the file.
+
+        None where that cannot be done.
+        """
+        if self._many is None or len(runs) < _MANY:
+            return None
+        places = [(at - start, at - start + length) for at, length in runs]
+        # Those before are let go after these are there: else malloc may give all its memory back
+        # to the kernel each time, which must then find and clear it anew.
+        self._last = self._many(data, places)
+        return self._last
+
+    def stored(
+        self, runs: Sequence[CompressedRun]
+    ) -> Iterator[tuple[Sequence[CompressedRun], memoryview, int]]:
+        """Clusters that are read together, their stored bytes, until the next are asked for, and
+        where those begin in the file.
         """
         for group, start, end in _neighbours(runs):
             data = self._read_or_none(start, end) if len(group) > 1 else None
+            if data is not None:
+                yield group, data, start
+                continue
             for run in group:
                 at = run.host_offset
-                if data is None:
-                    yield run, self._read(at, at + run.length)
-                else:
-                    yield run, data[at - start : at - start + run.length]
+                yield (run,), self._read(at, at + run.length), at
 
     def _read_or_none(self, start: int, end: int) -> memoryview | None:
         """As ``_read``; None for what cannot be read, where a part of it perhaps can."""

@@ -73,12 +73,16 @@ class CompressedRun(NamedTuple):
 class RunMap(Protocol):
     """The guest-to-host map of one layer."""
 
+    @property
+    def cluster_size(self) -> int:
+        """In bytes."""
+
     def runs_at(self, position: int, end: int) -> Sequence[Run]:
         """How the bytes from ``position`` on are stored: a run or more, one behind the other.
 
         At most up to ``end``, but perhaps less far: what is found in one step.  A compressed
-        cluster is a run of its own, with no other kind behind it.  Raises MappingError for what
-        is at ``position``.
+        cluster is the only run; ``compressed_runs`` has more.  Raises MappingError for what is
+        at ``position``.
         """
 
     def compressed_runs(self, position: int, end: int) -> list[CompressedRun]:
@@ -88,12 +92,12 @@ class RunMap(Protocol):
         """
 
 
-def compressed_neighbours(where: RunMap, run: Run, position: int, end: int, size: int) -> list[Run]:
-    """``run``, the compressed cluster at ``position``, and those behind it: for ``runs_at``.
+def _compressed_neighbours(where: RunMap, run: Run, position: int, end: int) -> list[Run]:
+    """``run``, the compressed cluster at ``position``, and those behind it.
 
-    ``size`` is that of a cluster.  At most up to ``end``, and not too many at once.
+    At most up to ``end``, and not too many at once.
     """
-    found, stop = [run], run.stop
+    found, stop, size = [run], run.stop, where.cluster_size
     for cluster in where.compressed_runs(position, min(end, position + _NEIGHBOURS_MAX * size))[1:]:
         stop += size
         found.append(Run(_COMPRESSED, cluster.host_offset, min(stop, end)))
@@ -117,7 +121,10 @@ def _joined(where: RunMap, start: int, end: int) -> Iterator[tuple[int, Run]]:
     waiting: Run | None = None
     follower: int | None = None
     while position < end:
-        for run in where.runs_at(position, end):
+        runs = where.runs_at(position, end)
+        if runs[0].kind is _COMPRESSED and runs[0].stop < end:
+            runs = _compressed_neighbours(where, runs[0], position, end)
+        for run in runs:
             kind, host, stop = run
             if waiting is None:
                 waiting = run

@@ -180,6 +180,8 @@ def raw_from_descriptor(number: int, name: str) -> RawImage:
 class RawWriter:
     """A new raw image: what is not written stays a hole, or becomes zeros on a device."""
 
+    at_guest_offsets = True
+
     def __init__(self, target: Output, size: int) -> None:
         self._target = target
         self._end = 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from qcow2crypt.image.extents import Stretch
 from qcow2crypt.image.placed import Run
-from qcow2crypt.units import GuestOffset, align_down
+from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down
 
 PIECE = 2 << 20
 """qemu-img reads so much at a time."""
@@ -80,6 +80,21 @@ def gathered(stretches: Iterable[Stretch]) -> Iterator[Batch]:
             first = stop
     if pieces:
         yield Batch(pieces, ranges, size, end)
+
+
+def telling_bounds(bounds: list[int], sparse_size: int) -> list[int]:
+    """Bounds of extents without those that do not change which zeros are left out.
+
+    For a target in which it does not matter either where writes begin.  Where zeros are looked
+    for in units of just the size that counts, all is the same whether what lies before and behind
+    the bound of a unit is looked at together or not.
+    """
+    if not sparse_size:
+        return [bounds[0], bounds[-1]]
+    if sparse_size & (sparse_size - 1):
+        return bounds
+    unit = max(sparse_size, SECTOR_SIZE)
+    return [bounds[0], *(at for at in bounds[1:-1] if at % unit), bounds[-1]]
 
 
 def cut(ends: tuple[int, int], bounds: list[int]) -> Iterator[list[int]]:

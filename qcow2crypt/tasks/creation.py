@@ -64,6 +64,9 @@ class Follow(Protocol):
 class PlacingWriter(DiskWriter, Protocol):
     """A writer that can decide where data goes first, in order, and take the bytes later."""
 
+    at_guest_offsets: bool
+    """Every byte has its place from the start, however the runs are cut."""
+
     def place(self, runs: Sequence[Run]) -> Placed:
         """Give ascending runs their places."""
 

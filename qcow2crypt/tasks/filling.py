@@ -15,8 +15,8 @@ from qcow2crypt.image.base import Extent, ExtentKind, Image
 from qcow2crypt.image.extents import Stretch, as_stretches
 from qcow2crypt.output import Output
 from qcow2crypt.secret import Secret
-from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered
-from qcow2crypt.tasks.creation import DiskWriter, disk_writer
+from qcow2crypt.tasks.batches import PIECE, Batch, cut, gathered, telling_bounds
+from qcow2crypt.tasks.creation import DiskWriter, PlacingWriter, disk_writer
 from qcow2crypt.tasks.manner import USUAL, Manner
 from qcow2crypt.tasks.pipeline import Turn, in_turn
 from qcow2crypt.tasks.storing import Storer
@@ -94,7 +94,7 @@ class Filler:
         """Copy ``image`` from ``start`` to its end; its first byte goes to guest offset ``to``."""
         self.tell(to + start)
         in_turn(
-            gathered(self._pieces(image, start)),
+            gathered(self._pieces(image, writer, start)),
             lambda: Copier(self, image, writer, to).do,
             lambda done: self.tell(to + done),
             self.manner.workers(),
@@ -162,9 +162,10 @@ class Filler:
             elif action == "zeros":
                 writer.write_zeroes(position, end - first)
 
-    def _pieces(self, image: Image, start: int) -> Iterator[Stretch]:
+    def _pieces(self, image: Image, writer: DiskWriter, start: int) -> Iterator[Stretch]:
         """What to copy, in pieces: the bounds are theirs.  What reads as zeros may be left out."""
         ends = image.request_ends()
+        any_cuts = isinstance(writer, PlacingWriter) and writer.at_guest_offsets
         if self.salvager is None:
             stretches = image.stretches(start)
         else:
@@ -173,8 +174,11 @@ class Filler:
             if stretch.reads_as_zero and self.sparse_size:
                 yield stretch
             else:
-                for bounds in cut(ends, stretch.bounds):
-                    yield Stretch(False, bounds)  # noqa: FBT003 - a keyword takes time
+                bounds = stretch.bounds
+                if any_cuts:
+                    bounds = telling_bounds(bounds, self.sparse_size)
+                for part in cut(ends, bounds):
+                    yield Stretch(False, part)  # noqa: FBT003 - a keyword takes time
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
         extents = image.own_extents if own else image.extents

@@ -14,8 +14,10 @@ import qcow2crypt
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Stretch
 from qcow2crypt.tasks import batches
-from qcow2crypt.tasks.batches import PIECE, cut, gathered
+from qcow2crypt.tasks.batches import PIECE, cut, gathered, telling_bounds
 from qcow2crypt.testing.damage.tiny import put_fields, tiny
+from qcow2crypt.units import GuestOffset
+from qcow2crypt.zeros import data_runs
 
 MIB = 1 << 20
 
@@ -133,3 +135,43 @@ def test_a_huge_extent_is_cut_little_by_little(cluster: int) -> None:
         first = next(cut(image.request_ends(), [0, 1 << 50]))
     assert first[0] == 0
     assert len(first) < 1000
+
+
+def kept(disk: bytes, bounds: list[int], sparse_size: int) -> list[bool]:
+    """Of each sector, whether it is stored where the disk is looked at in these pieces."""
+    stored = [False] * (len(disk) // 512)
+    for start, end in itertools.pairwise(bounds):
+        for first, last in data_runs(disk[start:end], GuestOffset(start), sparse_size):
+            for number in range((start + first) // 512, (start + last) // 512):
+                stored[number] = True
+    return stored
+
+
+@given(
+    pattern=st.lists(st.tuples(st.booleans(), st.integers(1, 20)), min_size=1, max_size=20),
+    marks=st.lists(st.tuples(st.integers(0, 200), st.sampled_from((1, 2, 8, 16))), max_size=12),
+    first=st.integers(0, 30),
+    sparse_size=st.sampled_from((0, 512, 1024, 1536, 4096, 8192, 12288)),
+)
+def test_bounds_that_are_left_out_tell_nothing(
+    pattern: list[tuple[bool, int]],
+    marks: list[tuple[int, int]],
+    first: int,
+    sparse_size: int,
+) -> None:
+    sectors = [data for data, count in pattern for _ in range(count)]
+    disk = b"".join((b"\0" * 511 + b"x") if data else bytes(512) for data in sectors)
+    first = min(first, len(sectors) - 1)
+    inner = {number * unit for number, unit in marks if first < number * unit < len(sectors)}
+    bounds = [512 * number for number in (first, *sorted(inner), len(sectors))]
+    fewer = telling_bounds(bounds, sparse_size)
+    assert kept(disk, fewer, sparse_size) == kept(disk, bounds, sparse_size)
+    assert set(fewer) <= set(bounds)
+
+
+def test_which_bounds_are_left_out() -> None:
+    bounds = [512, 4096, 4608, 8192, 65536, 65536 + 512]
+    assert telling_bounds(bounds, 4096) == [512, 4608, 65536 + 512]
+    assert telling_bounds(bounds, 0) == [512, 65536 + 512]
+    assert telling_bounds(bounds, 512) == [512, 65536 + 512]
+    assert telling_bounds(bounds, 8192 + 4096) == bounds

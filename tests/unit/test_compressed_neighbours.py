@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ from support.whole_image import CLUSTER, DISK, FILE, SECRET
 
 import qcow2crypt
 from qcow2crypt.image import extents
+from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.qcow2.edit.editor import Qcow2Editor
 from qcow2crypt.image.qcow2.fresh.compressing import compressor
 from qcow2crypt.image.qcow2.mapping import ClusterMap
 from qcow2crypt.image.qcow2.options import Qcow2Options
-from qcow2crypt.image.qcow2.reader import Qcow2Image
 
 OPTIONS = Qcow2Options(cluster_size=CLUSTER)
 SHORTER = compressor(OPTIONS)
@@ -40,6 +41,13 @@ def image_of(kinds: str, path: Path, less: int = 0) -> bytes:
     return disk[: len(disk) - less * 512]
 
 
+def only_one(
+    many: Callable[[ClusterMap, int, int], list[CompressedRun]],
+) -> Callable[[ClusterMap, int, int], list[CompressedRun]]:
+    """The slow twin: no neighbours are told."""
+    return lambda self, position, end: many(self, position, end)[:1]
+
+
 @given(
     kinds=st.text("ppppd.", min_size=1, max_size=40),
     less=st.integers(0, 7),
@@ -57,19 +65,27 @@ def test_joined_and_single(
         fast = list(image.extents(start))
         bounds = [one.bounds for one in image.stretches(start)]
         assert image.pread(len(disk), 0) == disk
-        patch.setattr(ClusterMap, "runs_at", lambda self, at, end: (self.run_at(at, end),))
+        patch.setattr(ClusterMap, "compressed_runs", only_one(ClusterMap.compressed_runs))
         assert list(image.extents(start)) == fast
         assert [one.bounds for one in image.stretches(start)] == bounds
         assert image.pread(len(disk), 0) == disk
 
 
-def test_neighbours_are_found_in_one_step(tmp_path: Path) -> None:
+def test_neighbours_are_found_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image_of("p" * 50, tmp_path / "image")
+    asked: list[int] = []
+    run_at = ClusterMap.run_at
+
+    def counted(self: ClusterMap, position: int, end: int) -> extents.Run:
+        asked.append(position)
+        return run_at(self, position, end)
+
+    monkeypatch.setattr(ClusterMap, "run_at", counted)
     with qcow2crypt.open(tmp_path / "image") as image:
-        assert isinstance(image, Qcow2Image)
-        assert len(image._map.runs_at(0, image.size)) == 50
-        assert len(image._map.runs_at(CLUSTER + 1, 4 * CLUSTER)) == 3
         assert len(list(image.extents())) == 50
+        assert len(list(image.extents(CLUSTER + 1, 3 * CLUSTER))) == 4
+        image.pread(40 * CLUSTER, CLUSTER)
+    assert asked == [0, CLUSTER + 1, CLUSTER]
 
 
 def test_a_range_inside_clusters(tmp_path: Path) -> None:

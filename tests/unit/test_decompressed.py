@@ -15,7 +15,8 @@ from qcow2crypt.image import decompressed
 from qcow2crypt.image.decompressed import DecompressedClusters
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.header import COMPRESSION_DEFLATE
+from qcow2crypt.image.qcow2.compressed import zstd_module
+from qcow2crypt.image.qcow2.header import COMPRESSION_DEFLATE, COMPRESSION_ZSTD
 
 SIZE = 512
 COUNT = 40
@@ -152,3 +153,65 @@ def test_a_long_read_does_not_drive_out_what_is_kept(monkeypatch: pytest.MonkeyP
     assert not file.reads
     assert read(found, SIZE, SIZE + 5) == DISK[SIZE : SIZE + 5]
     assert file.reads
+
+
+@pytest.fixture(params=["many at once", "one by one"])
+def zstd_clusters(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[bytearray, list[CompressedRun], bytes]:
+    """The same as ``clusters`` with frames of zstd, which some libraries take together."""
+    if request.param == "one by one":
+        monkeypatch.setattr(decompressed, "many_decompressor", lambda *_: None)
+    else:
+        pytest.importorskip("zstandard", reason="zstandard is not installed")
+    monkeypatch.setattr(decompressed, "_PASSING_BYTES", SIZE)
+    monkeypatch.setattr(decompressed, "_AT_ONCE_BYTES", 7 * SIZE)
+    file, runs = bytearray(), []
+    for at in range(0, len(DISK), SIZE):
+        stored = zstd_module().compress(DISK[at : at + SIZE])
+        runs.append(CompressedRun(len(file), len(stored) + 100))
+        file += stored
+    return file, runs, DISK
+
+
+def test_frames_of_zstd(zstd_clusters: tuple[bytearray, list[CompressedRun], bytes]) -> None:
+    file, runs, disk = zstd_clusters
+    found = DecompressedClusters(HostFile(Watched(bytes(file))), SIZE, COMPRESSION_ZSTD)
+    for first in range(len(runs)):
+        for end in (first + 3, first + 11, len(runs)):
+            buffer = memoryview(bytearray(len(disk[first * SIZE : end * SIZE])))
+            assert found.read(buffer, first * SIZE, runs[first:]) == len(buffer)
+            assert buffer == disk[first * SIZE : end * SIZE]
+
+
+@pytest.mark.parametrize("bad", [0, 6, 7, 23])
+def test_a_damaged_frame_of_zstd_among_others(
+    zstd_clusters: tuple[bytearray, list[CompressedRun], bytes], bad: int
+) -> None:
+    """Those before it are there, and the error tells which one it is."""
+    file, runs, disk = zstd_clusters
+    file[runs[bad].host_offset] ^= 1
+    found = DecompressedClusters(HostFile(Watched(bytes(file))), SIZE, COMPRESSION_ZSTD)
+    buffer = memoryview(bytearray(len(disk)))
+    with pytest.raises(CompressedDataError) as caught:
+        found.read(buffer, GUEST, runs)
+    assert caught.value.offset == runs[bad].host_offset
+    assert caught.value.guest_offset == GUEST + bad * SIZE
+    assert buffer[: bad * SIZE] == disk[: bad * SIZE]
+
+
+def test_many_at_once_are_taken_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handed on: runs relative to what was read, no more of them than fit."""
+    asked: list[list[tuple[int, int]]] = []
+
+    def many(data: memoryview, places: list[tuple[int, int]]) -> list[bytes]:
+        asked.append(places)
+        return [zlib.decompress(data[start:end], wbits=-15)[:SIZE] for start, end in places]
+
+    monkeypatch.setattr(decompressed, "many_decompressor", lambda *_: many)
+    monkeypatch.setattr(decompressed, "_PASSING_BYTES", SIZE)
+    monkeypatch.setattr(decompressed, "_AT_ONCE_BYTES", 6 * SIZE)
+    assert read(opened(Watched(FILE)), 0, 20 * SIZE) == DISK[: 20 * SIZE]
+    base = RUNS[0].host_offset
+    places = [(at - base, at - base + length) for at, length in RUNS[:18]]
+    assert asked == [places[:6], places[6:12], places[12:18]]  # two are left, and not worth it

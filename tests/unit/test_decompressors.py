@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 
 from qcow2crypt.image.qcow2 import decompressors
 from qcow2crypt.image.qcow2.compressed import DecompressError, decompress, zstd_module
-from qcow2crypt.image.qcow2.decompressors import Decompressor, decompressor
+from qcow2crypt.image.qcow2.decompressors import (
+    Decompressor,
+    decompressor,
+    many_decompressor,
+)
 from qcow2crypt.image.qcow2.header import COMPRESSION_DEFLATE, COMPRESSION_ZSTD
 
 LIBRARIES = {COMPRESSION_DEFLATE: "zlib_ng.zlib_ng", COMPRESSION_ZSTD: "zstandard"}
@@ -134,3 +138,70 @@ def test_without_the_library_the_standard_library_does_it(
     monkeypatch.setattr(module, "ZstdDecompressor", None, raising=False)
     monkeypatch.setitem(sys.modules, name, None)
     assert decompressor(4096, kind)(data) == text(3, 4096)
+    assert many_decompressor(4096, kind) is None
+
+
+def side_by_side(parts: list[bytes], seed: int) -> tuple[memoryview, list[tuple[int, int]]]:
+    """Stored clusters in a buffer, with this and that between them; where each lies."""
+    chosen = random.Random(seed)
+    data, places = bytearray(), []
+    for part in parts:
+        data += chosen.randbytes(chosen.randrange(3))
+        behind = chosen.randrange(600)
+        places.append((len(data), len(data) + len(part) + behind))
+        data += part
+    return memoryview(bytes(data) + bytes(600)), places
+
+
+@pytest.fixture(scope="module")
+def zstandard() -> int:
+    pytest.importorskip("zstandard", reason="zstandard is not installed")
+    return COMPRESSION_ZSTD
+
+
+@given(
+    seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=9),
+    size=st.sampled_from(SIZES[:3]),
+)
+def test_many_at_once_are_the_same_clusters(zstandard: int, seeds: list[int], size: int) -> None:
+    data, places = side_by_side([packed(text(n, size), zstandard, n) for n in seeds], seeds[0])
+    many = many_decompressor(size, zstandard)
+    assert many is not None
+    found = many(data, places)
+    if found is not None:  # which frames are usual is for the library to know
+        assert [bytes(one) for one in found] == [text(seed, size) for seed in seeds]
+    usual = [packed(text(seed, size), zstandard) for seed in seeds]
+    found = many(*side_by_side(usual, seeds[0]))
+    assert found is not None
+    assert [bytes(one) for one in found] == [text(seed, size) for seed in seeds]
+
+
+@given(
+    seeds=st.lists(st.integers(0, 2**32), min_size=1, max_size=5),
+    bits=st.lists(st.integers(0, 2**20), min_size=1, max_size=4),
+)
+def test_many_at_once_damaged(zstandard: int, seeds: list[int], bits: list[int]) -> None:
+    """All the same bytes, or nothing: then each is looked at alone."""
+    parts = [bytearray(packed(text(seed, 4096), zstandard)) for seed in seeds]
+    for bit in bits:
+        part = parts[bit % len(parts)]
+        part[bit // 8 % len(part)] ^= 1 << bit % 8
+    data, places = side_by_side([bytes(part) for part in parts], bits[0])
+    many = many_decompressor(4096, zstandard)
+    assert many is not None
+    found = many(data, places)
+    alone = [outcome(data[start:end].tobytes(), 4096, zstandard) for start, end in places]
+    assert found is None or [bytes(one) for one in found] == alone
+
+
+@pytest.mark.parametrize("place", [(-1, 50), (0, 51), (50, 51), (2**64 - 1, 2**64 + 1), (9, 9)])
+def test_places_that_are_not_in_the_buffer(zstandard: int, place: tuple[int, int]) -> None:
+    stored = packed(bytes(4096), zstandard).ljust(50, b"-")
+    many = many_decompressor(4096, zstandard)
+    assert many is not None
+    assert many(memoryview(stored), [(0, 50)]) is not None
+    assert many(memoryview(stored), [(0, 50), place]) is None
+
+
+def test_deflate_has_nothing_for_many() -> None:
+    assert many_decompressor(4096, COMPRESSION_DEFLATE) is None

@@ -11,7 +11,7 @@ from itertools import product
 import pytest
 from support.mapped import image
 
-from qcow2crypt.image.extents import ExtentKind, Run
+from qcow2crypt.image.extents import ExtentKind, Run, extents_of
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, parse_header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
@@ -200,15 +200,24 @@ def test_an_l1_entry_of_0_names_no_table() -> None:
     assert list(runs) == [Run(NONE, None, COVERAGE)]
 
 
+def joined(found: ClusterMap, start: int, end: int) -> list[Run]:
+    """The extents of a range, as runs."""
+    return [
+        Run(one.kind, one.host_offset, one.guest_offset + one.length)
+        for one in extents_of(found, start, end)
+    ]
+
+
 def test_compressed_neighbours_are_found_at_once() -> None:
     found = map_of(image([[*(COMPRESSED | 5000 + 600 * n for n in range(3)), 90 * CLUSTER]]))
     runs = [Run(ExtentKind.COMPRESSED, 5000 + 600 * n, (n + 1) * CLUSTER) for n in range(3)]
-    assert list(found.runs_at(0, COVERAGE)) == runs
-    assert list(found.runs_at(7, CLUSTER)) == runs[:1]
-    assert list(found.runs_at(CLUSTER, 2 * CLUSTER + 1)) == [
+    assert joined(found, 0, 3 * CLUSTER) == runs
+    assert joined(found, 7, CLUSTER) == runs[:1]
+    assert joined(found, CLUSTER, 2 * CLUSTER + 1) == [
         runs[1],
         runs[2]._replace(stop=2 * CLUSTER + 1),
     ]
+    assert list(found.runs_at(0, COVERAGE)) == runs[:1]
     assert list(found.runs_at(3 * CLUSTER, COVERAGE)) == [Run(DATA, 90 * CLUSTER, 4 * CLUSTER)]
 
 

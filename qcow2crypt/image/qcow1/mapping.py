@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run, compressed_neighbours
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow1.header import ENTRY_SIZE, FILE_SIZE_MAX, Qcow1Header
 from qcow2crypt.units import SECTOR_SIZE
@@ -43,15 +43,13 @@ class Qcow1Map:
     def __init__(self, file: HostFile, header: Qcow1Header) -> None:
         self._file = file
         self._header = header
+        self.cluster_size = header.cluster_size
         self._lock = threading.Lock()
         self._tables: OrderedDict[tuple[int, int], array[int]] = OrderedDict()
 
     def runs_at(self, position: int, end: int) -> Sequence[Run]:
         """See ``RunMap.runs_at``."""
-        run = self.run_at(position, end)
-        if run.kind is ExtentKind.COMPRESSED and run.stop < end:
-            return compressed_neighbours(self, run, position, end, self._header.cluster_size)
-        return (run,)
+        return (self.run_at(position, end),)
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.

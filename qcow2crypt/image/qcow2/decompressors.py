@@ -9,7 +9,8 @@ Source: RFC 8878 for the head of a zstd frame.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from qcow2crypt.image.qcow2.compressed import WINDOW_BITS, decompress
@@ -18,6 +19,12 @@ from qcow2crypt.units import ReadBuffer
 
 Decompressor: TypeAlias = Callable[[ReadBuffer], bytes]
 """From stored bytes to one cluster; for one thread at a time.  Errors as ``decompress``."""
+ManyDecompressor: TypeAlias = Callable[
+    [memoryview, Sequence[tuple[int, int]]], Sequence[ReadBuffer] | None
+]
+"""From bytes with several stored clusters in them, and where each begins and ends, to all of the
+clusters; for one thread at a time.  None where one of them must be looked at alone.
+"""
 
 
 def decompressor(cluster_size: int, compression_type: int) -> Decompressor:
@@ -31,6 +38,20 @@ def decompressor(cluster_size: int, compression_type: int) -> Decompressor:
         return slow if module is None else _by_zstandard(module, cluster_size, slow)
     module = _imported("zlib_ng.zlib_ng")
     return slow if module is None else _by_zlib_ng(module, cluster_size, slow)
+
+
+def many_decompressor(cluster_size: int, compression_type: int) -> ManyDecompressor | None:
+    """What decompresses several clusters in one call, if there is something here that does.
+
+    Python's lock is then taken and given back once for all of them.
+    """
+    if compression_type != COMPRESSION_ZSTD:
+        return None
+    module = _imported("zstandard")
+    # The backend in C has it, and no other.
+    if not hasattr(getattr(module, "ZstdDecompressor", None), "multi_decompress_to_buffer"):
+        return None
+    return _many_by_zstandard(module, cluster_size)
 
 
 def _imported(name: str) -> Any:  # noqa: ANN401 - a module, or None
@@ -67,6 +88,31 @@ def _by_zstandard(module: Any, cluster_size: int, slow: Decompressor) -> Decompr
         except failure:
             return slow(data)
         return plain if len(plain) == cluster_size else slow(data)
+
+    return fast
+
+
+def _many_by_zstandard(module: Any, cluster_size: int) -> ManyDecompressor:  # noqa: ANN401
+    expand, failure = module.ZstdDecompressor().multi_decompress_to_buffer, module.ZstdError
+    in_buffer = module.BufferWithSegments
+    usual = _usual_head(cluster_size)
+    size = struct.pack("=Q", cluster_size)
+
+    def fast(data: memoryview, places: Sequence[tuple[int, int]]) -> Sequence[ReadBuffer] | None:
+        segments: list[int] = []
+        for start, end in places:
+            # The library believes what it is told about places.
+            if not 0 <= start < end <= data.nbytes or data[start : start + len(usual)] != usual:
+                return None
+            segments += (start, end - start)
+        packed = struct.pack(f"={len(segments)}Q", *segments)
+        try:
+            plain: Sequence[ReadBuffer] = expand(
+                in_buffer(data, packed), decompressed_sizes=size * len(places)
+            )
+        except failure:
+            return None
+        return plain
 
     return fast
 

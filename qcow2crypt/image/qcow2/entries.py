@@ -20,13 +20,18 @@ EXTENDED_ENTRY_SIZE = 16
 COMPRESSED_SECTOR = 512
 
 
+def compressed_offset_bits(cluster_bits: int) -> int:
+    """So many low bits of a compressed L2 entry are the host offset."""
+    return 62 - (cluster_bits - 8)
+
+
 def parse_compressed(entry: int, cluster_bits: int) -> CompressedRun:
     """Take a compressed L2 entry apart.
 
-    The low ``62 - (cluster_bits - 8)`` bits are a byte offset of any alignment.  The bits above,
-    up to bit 61, count the 512-byte sectors that follow the one with the first byte.
+    The low ``compressed_offset_bits`` are a byte offset of any alignment.  The bits above, up to
+    bit 61, count the 512-byte sectors that follow the one with the first byte.
     """
-    offset_bits = 62 - (cluster_bits - 8)
+    offset_bits = compressed_offset_bits(cluster_bits)
     offset = entry & ((1 << offset_bits) - 1)
     more_sectors = (entry & (FLAG_COMPRESSED - 1)) >> offset_bits
     length = (more_sectors + 1) * COMPRESSED_SECTOR - offset % COMPRESSED_SECTOR
@@ -35,7 +40,7 @@ def parse_compressed(entry: int, cluster_bits: int) -> CompressedRun:
 
 def pack_compressed(run: CompressedRun, cluster_bits: int) -> int:
     """The L2 entry for a compressed cluster; the twin of ``parse_compressed``."""
-    offset_bits = 62 - (cluster_bits - 8)
+    offset_bits = compressed_offset_bits(cluster_bits)
     last = run.host_offset + run.length - 1
     more_sectors = last // COMPRESSED_SECTOR - run.host_offset // COMPRESSED_SECTOR
     return FLAG_COMPRESSED | more_sectors << offset_bits | run.host_offset

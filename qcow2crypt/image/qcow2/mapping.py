@@ -7,11 +7,12 @@ the file is zero, so a small hostile file cannot make us allocate much.
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Sequence
 
 from qcow2crypt.errors import MappingError
-from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run, compressed_neighbours
+from qcow2crypt.image.extents import CompressedRun, ExtentKind, Run
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.entries import (
     ENTRY_SIZE,
@@ -65,7 +66,7 @@ class ClusterMap:
         self.tables = TableCache(file, header.cluster_size) if tables is None else tables
         self._header = header
         self._bits = header.cluster_bits
-        self._cluster_size = header.cluster_size
+        self.cluster_size = header.cluster_size
         self._offset_mask = header.cluster_size - 1
         self._extended = header.extended_l2
         self._zero_flag = 0 if header.extended_l2 else FLAG_ZERO
@@ -76,17 +77,14 @@ class ClusterMap:
         self._index_mask = header.l2_entries - 1
         self._external = bool(header.incompatible_features & INCOMPAT_DATA_FILE)
         plain = not (self._extended or self._external)
-        self._many = ManyTables(self.tables, self._cluster_size) if plain else None
+        self._many = ManyTables(self.tables, self.cluster_size) if plain else None
 
     def runs_at(self, position: int, end: int) -> Sequence[Run]:
         """See ``RunMap.runs_at``."""
         found = self._many.find(self.l1, position, end) if self._many else None
         if found:
             return found
-        run = self.run_at(position, end)
-        if run.kind is _COMPRESSED and run.stop < end:
-            return compressed_neighbours(self, run, position, end, self._cluster_size)
-        return (run,)
+        return (self.run_at(position, end),)
 
     def run_at(self, position: int, end: int) -> Run:
         """How the byte at ``position`` is stored, and up to where the same holds.
@@ -180,7 +178,7 @@ class ClusterMap:
 
     def _grown(self, entries: memoryview) -> int:
         """How many of these entries, from the first on, are each one cluster behind the other."""
-        size, compared = self._cluster_size, self._compared
+        size, compared = self.cluster_size, self._compared
         if grows(entries, size):  # most tables do, all the way
             return len(entries)
         follower = entries[0] & compared
@@ -202,10 +200,10 @@ class ClusterMap:
                 problem = "compressed cluster in an image with an external data file"
                 raise self._error(problem, entry, l1_entry, position, "bit 62 clear")
         elif host & self._offset_mask:
-            allowed = f"a host offset that is a multiple of {self._cluster_size:#x}"
+            allowed = f"a host offset that is a multiple of {self.cluster_size:#x}"
             raise self._error("L2 entry is not valid", entry, l1_entry, position, allowed)
         elif self._external:
-            guest = position & -self._cluster_size
+            guest = position & -self.cluster_size
             if host != guest and (host or self._is_at_0(entry)):
                 problem = "in an external data file every cluster lies at its guest offset"
                 allowed = f"host offset {guest:#x}"
@@ -220,12 +218,11 @@ class ClusterMap:
         index = (position >> bits) & self._index_mask
         count = ((end - 1) >> bits) - (position >> bits) + 1
         step = 2 if self._extended else 1
-        runs = []
-        for entry in table[index * step : (index + count) * step : step]:
-            if not entry & FLAG_COMPRESSED:
-                break
-            runs.append(parse_compressed(entry, bits))
-        return runs
+        entries = table[index * step : (index + count) * step : step]
+        return [
+            parse_compressed(entry, bits)
+            for entry in itertools.takewhile(FLAG_COMPRESSED.__and__, entries)
+        ]
 
     def _l2_table(self, l1_index: int, l1_entry: int) -> array[int] | None:
         offset = l1_entry & OFFSET_MASK
@@ -235,7 +232,7 @@ class ClusterMap:
                 field=f"L1 entry {l1_index}",
                 offset=self.l1_offset + l1_index * ENTRY_SIZE,
                 found=f"{l1_entry:#018x}",
-                allowed=f"a host offset that is a multiple of {self._cluster_size:#x}",
+                allowed=f"a host offset that is a multiple of {self.cluster_size:#x}",
                 guest_offset=l1_index << self._coverage_bits,
             )
         return self.tables.find(offset)
@@ -257,5 +254,5 @@ class ClusterMap:
             offset=(l1_entry & OFFSET_MASK) + index * size,
             found=f"{entry:#018x}" + ("" if bitmap is None else f" {bitmap:#018x}"),
             allowed=allowed,
-            guest_offset=position & -self._cluster_size,
+            guest_offset=position & -self.cluster_size,
         )

@@ -6,11 +6,17 @@ takes milliseconds for an image of any size.  Damaged tables are left for ``chec
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterator
 
 from qcow2crypt.image.hostfile import HostFile
-from qcow2crypt.image.qcow2.entries import FLAG_COMPRESSED, FLAG_ZERO, OFFSET_MASK, parse_compressed
+from qcow2crypt.image.qcow2.entries import (
+    FLAG_COMPRESSED,
+    FLAG_ZERO,
+    OFFSET_MASK,
+    compressed_offset_bits,
+)
 from qcow2crypt.image.qcow2.header import CRYPT_AES, Header
 from qcow2crypt.image.qcow2.tables import ENTRY_SIZE, read_l1, read_table
 from qcow2crypt.units import SECTOR_SIZE
@@ -87,12 +93,9 @@ def _data_clusters(table: array[int], header: Header) -> Iterator[int]:
 
 def _end_of_data(table: array[int], header: Header, clusters: list[int]) -> int:
     step = 2 if header.extended_l2 else 1
-    runs = (
-        parse_compressed(entry, header.cluster_bits)
-        for entry in set(table[::step])
-        if entry & FLAG_COMPRESSED
-    )
-    return max((*clusters, *(run.host_offset for run in runs)), default=-1) + 1
+    mask = (1 << compressed_offset_bits(header.cluster_bits)) - 1
+    packed = (entry & mask for entry in set(table[::step]) if entry & FLAG_COMPRESSED)
+    return max(itertools.chain(clusters, packed), default=-1) + 1
 
 
 def _any_raw_zeros(file: HostFile, clusters: list[int]) -> bool:

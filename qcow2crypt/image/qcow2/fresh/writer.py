@@ -77,6 +77,8 @@ class Qcow2Writer:
     raise.
     """
 
+    at_guest_offsets = False
+
     def __init__(
         self,
         target: Target,
