@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.convert import OURS, PASSPHRASE, run, version_of_qemu
+from benchmarks.convert import OURS, PASSPHRASE, run, touch_memory, version_of_qemu
 from benchmarks.engines import git, version
 from qcow2crypt.bench.circumstances import cpu
 
@@ -104,17 +104,20 @@ class Bench:
     def measured(
         self, rows: dict[str, list[str]], check: Callable[[str], None], rounds: int | None = None
     ) -> list[Row]:
-        """Run the commands by turns; the first round warms the memory and is checked."""
+        """Run the commands by turns; the first round fills the page cache and is checked."""
         rounds = rounds or self.rounds
+        size = MIB
         samples: dict[str, list[tuple[float, float, float]]] = {who: [] for who in rows}
         for number in range(rounds + 1):
             for who, words in rows.items():
                 self.out.unlink(missing_ok=True)
+                touch_memory(size)
                 sample = run(words)
                 if number:
                     samples[who].append(sample)
                 else:
                     check(who)
+                    size = max(size, self.out.stat().st_blocks * 512)
         self.out.unlink(missing_ok=True)
         return [
             {
