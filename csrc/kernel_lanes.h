@@ -277,20 +277,20 @@ TARGET static void NAME(cbc_encrypt)(const qc_schedule *key, const uint8_t *ivs,
 
 /* Decrypt up to 8 * VL blocks.  carry: a vector that ends with the block before.  All is read
  * before anything is written, so src may be dst, and no load waits behind a store of the piece.
- * The block before joins the last round's key: that exclusive or is then done long before the
- * rounds end. */
+ * To add the blocks before to the last round's key at once, not at the end, would be a little
+ * faster; but a compiler without registers for all would leave that on its stack, and ciphertext
+ * is no secret. */
 INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, uint8_t *dst,
                        const int vectors, const int place)
 {
-    V state[8], last[8];
+    V state[8], before[8];
     const V head = v_load(src), tail = v_load(src + (size_t)(vectors - 1) * VL * QC_BLOCK);
     UNROLL
     for (int line = 0; line < vectors * VL * QC_BLOCK; line += CACHE_LINE)
         __builtin_prefetch(src + line + DECRYPT_AHEAD);
     UNROLL
     for (int i = 0; i < vectors; i++) {
-        V before = i ? v_load(src + (i * VL - 1) * QC_BLOCK) : v_previous(carry, head);
-        last[i] = v_xor(before, keys[rounds]);
+        before[i] = i ? v_load(src + (i * VL - 1) * QC_BLOCK) : v_previous(carry, head);
         state[i] = v_xor(v_load(src + i * VL * QC_BLOCK), keys[0]);
     }
     UNROLL
@@ -307,8 +307,8 @@ INLINE V decrypt_piece(const V *keys, int rounds, V carry, const uint8_t *src, u
             state[i] = v_dec(state[i], key);
     }
     UNROLL
-    for (int i = 0; i < vectors; i++)
-        STORE(dst + i * VL * QC_BLOCK, v_declast(state[i], last[i]));
+    for (int i = vectors - 1; i >= 0; i--)
+        STORE(dst + i * VL * QC_BLOCK, v_xor(v_declast(state[i], keys[rounds]), before[i]));
     return tail;
 }
 

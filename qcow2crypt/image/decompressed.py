@@ -14,10 +14,7 @@ from qcow2crypt.errors import CompressedDataError, SourceError
 from qcow2crypt.image.extents import CompressedRun
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.qcow2.compressed import DecompressError
-from qcow2crypt.image.qcow2.decompressors import (
-    decompressor,
-    many_decompressor,
-)
+from qcow2crypt.image.qcow2.decompressors import decompressor, many_decompressor
 from qcow2crypt.units import ReadBuffer
 
 _KEPT_BYTES = 4 << 20
