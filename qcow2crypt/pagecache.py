@@ -45,7 +45,9 @@ class CacheDropper:
     """Drops what was written to ``descriptor``, or read from it.  Threads may share it."""
 
     def __init__(self, descriptor: int, *, written: bool, spared: int = 0) -> None:
-        """``spared``: up to so many bytes nothing happens, and with more than that they go, too."""
+        """``spared``: so many bytes or less only begin their way to the disk, and stay in the cache;
+        with more than that they go, too.
+        """
         self._descriptor = descriptor
         self._spared = spared
         self._written = written
@@ -66,13 +68,19 @@ class CacheDropper:
                 return
             window = (self._first, self._end - self._first)
             self._touched = 0
-            if self._spared > 0:
+            last = None
+            spared = self._spared > 0
+            if spared:
                 self._spared -= _WINDOW
-                if self._spared > 0:
-                    return
-                window = (0, self._end)  # all that was spared
-            self._waiting.append(window)
-            last = self._waiting.popleft() if len(self._waiting) > _ON_THE_WAY else None
+                if self._spared <= 0:
+                    spared = False
+                    window = (0, self._end)  # all that was spared
+            if not spared:
+                self._waiting.append(window)
+                if len(self._waiting) > _ON_THE_WAY:
+                    last = self._waiting.popleft()
+        # Of what is spared next to nothing is on the disk yet, so it stays; but it is on its way
+        # when all is to be synced.
         _drop(self._descriptor, *window)
         if last is not None:
             if self._written:
