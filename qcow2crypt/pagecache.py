@@ -45,8 +45,9 @@ class CacheDropper:
     """Drops what was written to ``descriptor``, or read from it.  Threads may share it."""
 
     def __init__(self, descriptor: int, *, written: bool, spared: int = 0) -> None:
-        """``spared``: so many bytes or less only begin their way to the disk, and stay in the cache;
-        with more than that they go, too.
+        """``spared``: so many bytes or less begin their way to the disk, but stay in the cache.
+
+        With more than that they go, too.
         """
         self._descriptor = descriptor
         self._spared = spared
