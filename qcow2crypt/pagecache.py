@@ -70,18 +70,18 @@ class CacheDropper:
             window = (self._first, self._end - self._first)
             self._touched = 0
             last = None
-            spared = self._spared > 0
-            if spared:
+            stays = self._spared > _WINDOW
+            if self._spared > 0:
                 self._spared -= _WINDOW
-                if self._spared <= 0:
-                    spared = False
+                if not stays:
                     window = (0, self._end)  # all that was spared
-            if not spared:
+            if not stays:
                 self._waiting.append(window)
                 if len(self._waiting) > _ON_THE_WAY:
                     last = self._waiting.popleft()
-        # Of what is spared next to nothing is on the disk yet, so it stays; but it is on its way
-        # when all is to be synced.
+        if stays:  # but it is on its way when all is to be synced
+            write_out(self._descriptor, *window, wait=False)
+            return
         _drop(self._descriptor, *window)
         if last is not None:
             if self._written:

@@ -151,16 +151,17 @@ def claim(fd: int) -> bool | None:
     return True
 
 
-def write_out(fd: int, offset: int, length: int) -> None:
+def write_out(fd: int, offset: int, length: int, *, wait: bool = True) -> None:
     """Bring a range of a file from the page cache to the disk, and wait until it is there.
 
+    Without ``wait`` it only begins.  What is written out stays in the cache.
     This is sync_file_range(2), which Python does not offer; no barrier, since the disk may hold
     it in a cache of its own.  Does nothing where there is no such call, or for what is no file.
     """
     call = _sync_file_range()
     if call is not None:
-        wait_before_write_wait_after = 0x01 | 0x02 | 0x04  # linux/fs.h
-        call(fd, offset, length, wait_before_write_wait_after)
+        write, wait_before_and_after = 0x02, 0x01 | 0x04  # linux/fs.h
+        call(fd, offset, length, write | wait_before_and_after if wait else write)
 
 
 @functools.cache
