@@ -178,7 +178,7 @@ class Filler:
                 if any_cuts:
                     bounds = telling_bounds(bounds, self.sparse_size)
                 for part in cut(ends, bounds):
-                    yield Stretch(False, part)  # noqa: FBT003 - a keyword takes time
+                    yield Stretch(reads_as_zero=False, bounds=part)
 
     def _extents(self, image: Image, start: int = 0, *, own: bool = False) -> Iterator[Extent]:
         extents = image.own_extents if own else image.extents

@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import TypeAlias
 
 from qcow2crypt.image.qcow2.compressed import WINDOW_BITS, decompress
 from qcow2crypt.image.qcow2.header import COMPRESSION_ZSTD
@@ -49,19 +50,19 @@ def many_decompressor(cluster_size: int, compression_type: int) -> ManyDecompres
         return None
     module = _imported("zstandard")
     # The backend in C has it, and no other.
-    if not hasattr(getattr(module, "ZstdDecompressor", None), "multi_decompress_to_buffer"):
+    if module is None or not hasattr(module.ZstdDecompressor, "multi_decompress_to_buffer"):
         return None
     return _many_by_zstandard(module, cluster_size)
 
 
-def _imported(name: str) -> Any:  # noqa: ANN401 - a module, or None
+def _imported(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ImportError:
         return None
 
 
-def _by_zlib_ng(module: Any, cluster_size: int, slow: Decompressor) -> Decompressor:  # noqa: ANN401
+def _by_zlib_ng(module: ModuleType, cluster_size: int, slow: Decompressor) -> Decompressor:
     make, failure = module.decompressobj, module.error
 
     def fast(data: ReadBuffer) -> bytes:
@@ -75,7 +76,7 @@ def _by_zlib_ng(module: Any, cluster_size: int, slow: Decompressor) -> Decompres
     return fast
 
 
-def _by_zstandard(module: Any, cluster_size: int, slow: Decompressor) -> Decompressor:  # noqa: ANN401
+def _by_zstandard(module: ModuleType, cluster_size: int, slow: Decompressor) -> Decompressor:
     expand, failure = module.ZstdDecompressor().decompress, module.ZstdError
     usual = _usual_head(cluster_size)
 
@@ -92,7 +93,7 @@ def _by_zstandard(module: Any, cluster_size: int, slow: Decompressor) -> Decompr
     return fast
 
 
-def _many_by_zstandard(module: Any, cluster_size: int) -> ManyDecompressor:  # noqa: ANN401
+def _many_by_zstandard(module: ModuleType, cluster_size: int) -> ManyDecompressor:
     expand, failure = module.ZstdDecompressor().multi_decompress_to_buffer, module.ZstdError
     in_buffer = module.BufferWithSegments
     usual = _usual_head(cluster_size)
