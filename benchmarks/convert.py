@@ -170,10 +170,16 @@ def touch_memory(size: int) -> None:
     again.  Without this, whoever comes first after a pause pays, up to three times all the rest.
     Several GiB may take some seconds.
     """
-    if not size or not hasattr(mmap, "MAP_POPULATE"):
+    if not size or not hasattr(mmap, "MADV_HUGEPAGE"):
         return
-    flags = "mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE"
-    program = f"import mmap; mmap.mmap(-1, {size}, {flags})"
+    # In huge pages, which is what is given back, this takes a third of the time.
+    program = f"""import mmap
+memory = mmap.mmap(-1, {size}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+try:
+    memory.madvise(23)  # MADV_POPULATE_WRITE, since Linux 5.14
+except OSError:
+    memory[::4096] = bytes(-(-len(memory) // 4096))"""
     subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
 
 
