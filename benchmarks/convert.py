@@ -43,6 +43,9 @@ OURS = (sys.executable, "-m", "qcow2crypt", "convert", "-q")
 SYNCED, UNSAFE = " -t writeback", " -t unsafe"
 """On a disk, what a peer is told that shall sync as we do, and we that shall not, as peers do."""
 AES = "encrypt.format=aes,cluster_size="
+ENOUGH_MEMORY = 16
+"""So many times the size of the source, and the page cache writes nothing out yet on its own."""
+_MADV_POPULATE_WRITE = 23  # since Linux 5.14, and not in Python
 
 
 @dataclass(frozen=True)
@@ -170,17 +173,19 @@ def touch_memory(size: int) -> None:
     again.  Without this, whoever comes first after a pause pays, up to three times all the rest.
     Several GiB may take some seconds.
     """
-    if not size or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return
-    # In huge pages, which is what is given back, this takes a third of the time.
-    program = f"""import mmap
-memory = mmap.mmap(-1, {size}, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-memory.madvise(mmap.MADV_HUGEPAGE)
-try:
-    memory.madvise(23)  # MADV_POPULATE_WRITE, since Linux 5.14
-except OSError:
-    memory[::4096] = bytes(-(-len(memory) // 4096))"""
-    subprocess.run([sys.executable, "-I", "-S", "-c", program], check=True)
+    held_memory(size).close()
+
+
+def held_memory(size: int) -> mmap.mmap:
+    """Memory of this process until it is closed; some of it where ``size`` is 0."""
+    memory = mmap.mmap(-1, max(size, mmap.PAGESIZE), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # what is given back: this takes a third of the time
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    try:
+        memory.madvise(_MADV_POPULATE_WRITE)
+    except OSError:
+        memory[:: mmap.PAGESIZE] = bytes(-(-len(memory) // mmap.PAGESIZE))
+    return memory
 
 
 def free_memory() -> int:
@@ -273,8 +278,13 @@ def main() -> int:
         print("qemu-img is not installed: there is nothing to compare with")
         return 1
     before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        figures = measure(Inputs(Path(folder), given.mib << 20, given.clusters), given.rounds)
+    size = given.mib << 20
+    # What is held need not be touched again and again.
+    with (
+        tempfile.TemporaryDirectory(dir=given.folder) as folder,
+        held_memory(max(0, free_memory() - ENOUGH_MEMORY * size)),
+    ):
+        figures = measure(Inputs(Path(folder), size, given.clusters), given.rounds)
     show(figures)
     print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after")
     if not given.quick:
