@@ -5,10 +5,10 @@
     python -m benchmarks.convert --folder /var/tmp --clusters 65536         on a disk
     python -m benchmarks.convert --mib 4096 --clusters 65536 --rounds 3
 
-Whole processes, one after the other, all of them once a round; the memory is warm, because the
-first round does not count, and free memory is touched before each.  Every output is compared with
-the source, or by ``qemu-img compare``, after the first round.  On a disk ours syncs and the peers
-do not, so there each does both.
+Whole processes, one after the other: for each size of cluster all of them once a round.  The memory
+is warm, because the first round does not count, and free memory is touched before each.  Every
+output is compared with the source, or by ``qemu-img compare``, after the first round.  On a disk
+ours syncs and the peers do not, so there each does both.
 Prints a table, and writes a JSON file to benchmarks/results.
 """
 
@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,10 @@ class Figures:
 
 
 class Inputs:
-    """The files that are converted, and the commands for it."""
+    """The files that are converted, and the commands for it: one size of cluster at a time."""
 
-    def __init__(self, folder: Path, size: int, cluster_sizes: Sequence[int]) -> None:
-        self.cluster_sizes = cluster_sizes
+    def __init__(self, folder: Path, size: int) -> None:
+        self.cluster_size = 0
         self.on_disk = kind_of(folder) != "tmpfs"
         self.raw = folder / "source.raw"
         self.key = folder / "key"
@@ -84,31 +84,33 @@ class Inputs:
         with self.raw.open("wb") as file:
             for _ in range(0, size, 1 << 20):
                 file.write(os.urandom(1 << 20))
-        self.images = {}
-        for cluster_size in self.cluster_sizes:
-            path = self.images[cluster_size] = folder / f"source-{cluster_size}.qcow2"
-            run(self.qemu("-O", "qcow2", "-o", self.aes(cluster_size), str(self.raw), str(path)))
+        self.image = folder / "source.qcow2"
 
-    def aes(self, cluster_size: int) -> str:
+    def use_clusters(self, size: int) -> None:
+        """Make the encrypted source with clusters of so many bytes, in place of the last one."""
+        self.cluster_size = size
+        self.out.unlink(missing_ok=True)
+        run(self.qemu("-O", "qcow2", "-o", self.aes(), str(self.raw), str(self.image)))
+
+    def aes(self) -> str:
         """The option of qemu-img for an encrypted target."""
-        return f"{AES}{cluster_size},encrypt.key-secret=key"
+        return f"{AES}{self.cluster_size},encrypt.key-secret=key"
 
     def qemu(self, *words: str) -> list[str]:
         """A command line of qemu-img."""
         return [QEMU, "convert", "--object", f"secret,id=key,file={self.key}", *words]
 
-    def opened(self, cluster_size: int) -> str:
-        """The encrypted image, in qemu-img's words."""
-        name = self.images[cluster_size]
-        return f"driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename={name}"
+    def opened(self, path: Path) -> str:
+        """An encrypted image, in qemu-img's words."""
+        return f"driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename={path}"
 
     def rows(self) -> Iterator[Row]:
         """All that is measured."""
         raw, out = str(self.raw), str(self.out)
-        yield Row("copy", 0, "cp", ["cp", raw, out])
+        yield Row("copy", self.cluster_size, "cp", ["cp", raw, out])
         if self.on_disk:
             both = 'cp "$0" "$1" && sync "$1"'
-            yield Row("copy", 0, "cp, sync", ["sh", "-c", both, raw, out])
+            yield Row("copy", self.cluster_size, "cp, sync", ["sh", "-c", both, raw, out])
         for row in self.conversions():
             yield row
             cached = SYNCED if row.words[0] == QEMU else UNSAFE
@@ -119,24 +121,22 @@ class Inputs:
 
     def conversions(self) -> Iterator[Row]:
         """Those that are measured anywhere: each syncs or not, as it does without a word."""
-        raw, out = str(self.raw), str(self.out)
-        for size in self.cluster_sizes:
-            image = str(self.images[size])
-            given = ["--secret-file", str(self.key)]
-            new = ["--target-secret-file", str(self.key), "-O", "qcow2", "-o", f"{AES}{size}"]
-            wanted = ["-O", "qcow2", "-o", self.aes(size)]
-            opened = ["--image-opts", self.opened(size)]
-            fast = ["-m", "16", "-W"]
-            yield Row("raw to AES", size, QEMU, self.qemu(*wanted, raw, out))
-            yield Row("raw to AES", size, "qemu-img -m16 -W", self.qemu(*fast, *wanted, raw, out))
-            yield Row("AES to raw", size, QEMU, self.qemu("-O", "raw", *opened, out))
-            yield Row("AES to AES", size, QEMU, self.qemu(*wanted, *opened, out))
-            for threads in ("1", "2"):
-                who = f"qcow2crypt -m{threads}"
-                start = [*OURS, "-m", threads]
-                yield Row("raw to AES", size, who, [*start, *new, raw, out])
-                yield Row("AES to raw", size, who, [*start, *given, image, out])
-                yield Row("AES to AES", size, who, [*start, *given, *new, image, out])
+        raw, out, image, size = str(self.raw), str(self.out), str(self.image), self.cluster_size
+        given = ["--secret-file", str(self.key)]
+        new = ["--target-secret-file", str(self.key), "-O", "qcow2", "-o", f"{AES}{size}"]
+        wanted = ["-O", "qcow2", "-o", self.aes()]
+        opened = ["--image-opts", self.opened(self.image)]
+        fast = ["-m", "16", "-W"]
+        yield Row("raw to AES", size, QEMU, self.qemu(*wanted, raw, out))
+        yield Row("raw to AES", size, "qemu-img -m16 -W", self.qemu(*fast, *wanted, raw, out))
+        yield Row("AES to raw", size, QEMU, self.qemu("-O", "raw", *opened, out))
+        yield Row("AES to AES", size, QEMU, self.qemu(*wanted, *opened, out))
+        for threads in ("1", "2"):
+            who = f"qcow2crypt -m{threads}"
+            start = [*OURS, "-m", threads]
+            yield Row("raw to AES", size, who, [*start, *new, raw, out])
+            yield Row("AES to raw", size, who, [*start, *given, image, out])
+            yield Row("AES to AES", size, who, [*start, *given, *new, image, out])
 
     def check(self, row: Row) -> None:
         """Whether the guest disk is the same in the output.  Raises CalledProcessError."""
@@ -144,7 +144,7 @@ class Inputs:
             run(["cmp", str(self.raw), str(self.out)])
             return
         key = ["--object", f"secret,id=key,file={self.key}", "--image-opts"]
-        image = f"driver=qcow2,encrypt.format=aes,encrypt.key-secret=key,file.filename={self.out}"
+        image = self.opened(self.out)
         run(["qemu-img", "compare", *key, image, f"driver=raw,file.filename={self.raw}"])
         run(["qemu-img", "check", "-q", *key, image])
 
@@ -284,7 +284,11 @@ def main() -> int:
         tempfile.TemporaryDirectory(dir=given.folder) as folder,
         held_memory(max(0, free_memory() - ENOUGH_MEMORY * size)),
     ):
-        figures = measure(Inputs(Path(folder), size, given.clusters), given.rounds)
+        inputs = Inputs(Path(folder), size)
+        figures = []
+        for cluster_size in given.clusters:
+            inputs.use_clusters(cluster_size)
+            figures += measure(inputs, given.rounds)
     show(figures)
     print(f"load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} after")
     if not given.quick:

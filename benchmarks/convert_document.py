@@ -85,8 +85,8 @@ def main_table(result: dict[str, Any], name: str) -> list[str]:
 def table_lines(rows: list[Row], who: Who) -> list[str]:
     """The lines of one table; after those of a size of cluster, there and back together."""
     lines = []
-    copy = seconds(rows, who.copy)
-    for size in dict.fromkeys(row["cluster_size"] for row in rows if row["who"] == who.ours):
+    for size in dict.fromkeys(row["cluster_size"] for row in rows):
+        copy = seconds(rows, who.copy, cluster_size=size)
         for works in ((THERE,), (BACK,), ("AES to AES",), (THERE, BACK)):
             ours, default, fast = (
                 together(rows, one, works, size) for one in (who.ours, who.default, who.fast)
@@ -111,7 +111,7 @@ def together(rows: list[Row], who: str, works: tuple[str, ...], size: int) -> fl
 
 def readme_text(result: dict[str, Any]) -> str:
     """What the README says: the same for clusters of 64 KiB, in few words."""
-    rows = [row for row in result["figures"] if row["cluster_size"] in (0, 65536)]
+    rows = [row for row in result["figures"] if row["cluster_size"] == 65536]
     copy = seconds(rows, COPY)
     lines = [
         "| | seconds | times the speed of qemu-img | times the time of cp |",
