@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Callable, Iterator
 
 from qcow2crypt.errors import (
-    ArgumentError,
     FormatError,
     Qcow2CryptError,
     SnapshotNotFoundError,
@@ -182,7 +181,13 @@ def _check_l1(snapshot: Snapshot, header: Header, entries: int) -> None:
     limit = L1_BYTES_MAX // ENTRY_SIZE
     what = f"snapshot {snapshot.id} '{snapshot.name}'"
     if entries > limit:
-        raise ArgumentError(f"{what} needs an L1 table of {entries} entries; the limit is {limit}")
+        raise FormatError(
+            "the L1 table of a snapshot is too long",
+            field=f"{what}: L1 table size",
+            offset=None,
+            found=entries,
+            allowed=f"at most {limit}",
+        )
     if snapshot.l1_table_offset % header.cluster_size:
         raise FormatError(
             "the L1 table of a snapshot is not where it can be",
