@@ -185,7 +185,7 @@ def _check_l1(snapshot: Snapshot, header: Header, entries: int) -> None:
             "the L1 table of a snapshot is too long",
             field=f"{what}: L1 table size",
             offset=None,
-            found=entries,
+            found=str(entries),
             allowed=f"at most {limit}",
         )
     if snapshot.l1_table_offset % header.cluster_size:
