@@ -21,8 +21,7 @@ from qcow2crypt.image.qcow1.structure import Qcow1Structure
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, OFFSET_MASK
 from qcow2crypt.image.qcow2.header import CRYPT_AES, CRYPT_LUKS, SUBCLUSTERS, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
-from qcow2crypt.image.qcow2.snapshots import find_snapshot, read_snapshots
-from qcow2crypt.image.qcow2.snapshotview import check_l1
+from qcow2crypt.image.qcow2.snapshots import check_l1, find_snapshot, read_snapshots
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.qcow2.tables import read_l1
 from qcow2crypt.units import BLOCK_SIZE, SECTOR_SIZE, align_down, align_up

@@ -20,7 +20,7 @@ from qcow2crypt.image.luks1 import HEADER_SIZE, Luks1Header, parse_luks1
 from qcow2crypt.image.probe import probe
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE
 from qcow2crypt.image.qcow2.mapping import ClusterMap
-from qcow2crypt.image.qcow2.snapshots import read_snapshots
+from qcow2crypt.image.qcow2.snapshots import check_l1, read_snapshots
 from qcow2crypt.image.qcow2.structure import read_structure
 from qcow2crypt.image.qcow2.tables import read_l1
 from qcow2crypt.units import SECTOR_SIZE, align_up
@@ -99,14 +99,15 @@ class Stored:
         """What is stored in the file, encrypted, in the order of the disk.
 
         Zero clusters and what was never written have no data; compressed clusters are not
-        encrypted.  Raises MappingError, and LabError where the tables name more data than the file
-        has: a hostile image could keep us busy for years.
+        encrypted.  Raises HeaderError, MappingError, and LabError where the tables name more data
+        than the file has: a hostile image could keep us busy for years.
         """
         room = align_up(self.file.size, self._header.cluster_size)
         end = self.size
         if snapshot is None:
             where = ClusterMap(self.file, self._header)
         else:
+            check_l1(self._header, snapshot)
             l1 = read_l1(self.file, snapshot.l1_table_offset, snapshot.l1_size)
             where = ClusterMap(self.file, self._header, l1, l1_offset=snapshot.l1_table_offset)
             end = snapshot.disk_size // SECTOR_SIZE * SECTOR_SIZE

@@ -6,6 +6,7 @@ What qemu-img makes of them is compared in ``differential/test_snapshot_ops.py``
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import Snapshot
 from qcow2crypt.image.qcow2.bulk.snapshottable import NAME_MAX, find, new_row, read_rows
 from qcow2crypt.image.qcow2.bulk.switch import read_refcount_table
+from qcow2crypt.image.qcow2.bulk.versions import check_downgrade
 from qcow2crypt.image.qcow2.structure import read_structure
+from qcow2crypt.lab.stored import Stored
 
 
 def fresh(tmp_path: Path) -> io.BytesIO:
@@ -131,3 +134,41 @@ def test_what_is_not_known_of_an_entry_stays(tmp_path: Path) -> None:
     assert first.entry == longer
     assert isinstance(second.snapshot, Snapshot)
     assert second.snapshot.id == "2"
+
+
+IMPOSSIBLE = {
+    "L1 size": (8, (1 << 28).to_bytes(4, "big")),
+    "L1 table offset": (0, (520).to_bytes(8, "big")),
+    "disk size": (48, (1 << 60).to_bytes(8, "big")),
+}
+
+
+@pytest.mark.parametrize("field", IMPOSSIBLE)
+def test_a_snapshot_that_cannot_be_is_refused(tmp_path: Path, field: str) -> None:
+    """Before anything is read of it, or written; the error says of which, and which field."""
+    path = tmp_path / "image.qcow2"
+    options = qcow2crypt.Qcow2Options(encryption="aes")
+    qcow2crypt.create(path, 1 << 20, secret="test", options=options)
+    with qcow2crypt.open(path, secret="test", mode="r+") as image:
+        image.create_snapshot("one")
+    damaged = bytearray(path.read_bytes())
+    header = read_structure(HostFile(io.BytesIO(damaged))).header
+    at, new = IMPOSSIBLE[field]
+    at += header.snapshots_offset
+    damaged[at : at + len(new)] = new
+    path.write_bytes(damaged)
+    with qcow2crypt.open(path, secret="test", mode="r+") as image, refused(field):
+        image.apply_snapshot("one")
+    if field != "disk size":  # which only matters to who wants the disk
+        with qcow2crypt.open(path, secret="test", mode="r+") as image, refused(field):
+            image.delete_snapshot("one")
+        host = HostFile(io.BytesIO(damaged))
+        with refused(field):
+            check_downgrade(host, read_structure(host), 16)
+        with Stored(path) as stored, refused(field):
+            next(stored.runs(stored.snapshots()[0]), None)
+    assert path.read_bytes() == damaged
+
+
+def refused(field: str) -> AbstractContextManager[object]:
+    return pytest.raises(FormatError, match=f"snapshot 1 'one': {field}")

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from qcow2crypt.errors import HeaderError, SnapshotNotFoundError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import Snapshot
-from qcow2crypt.image.qcow2.header import Header
+from qcow2crypt.image.qcow2.entries import ENTRY_SIZE
+from qcow2crypt.image.qcow2.header import L1_BYTES_MAX, Header
 from qcow2crypt.units import align_up
 
 _SNAPSHOT = struct.Struct(">QIHHIIQII")
@@ -75,6 +76,29 @@ def find_snapshot(found: Sequence[Snapshot], id_or_name: str, image: str) -> Sna
     raise SnapshotNotFoundError(
         f"'{image}' has no internal snapshot '{id_or_name}'; it has: {names}"
     )
+
+
+def check_l1(header: Header, snapshot: Snapshot) -> None:
+    """Refuse what QEMU refuses of the L1 table of a snapshot.  Raises HeaderError."""
+    limit = L1_BYTES_MAX // ENTRY_SIZE
+    what = f"snapshot {snapshot.id} '{snapshot.name}'"
+    if snapshot.l1_size > limit:
+        raise HeaderError(
+            "L1 table of a snapshot too large",
+            field=f"{what}: L1 size",
+            offset=None,
+            found=str(snapshot.l1_size),
+            allowed=f"0 to {limit}",
+        )
+    end = snapshot.l1_table_offset + snapshot.l1_size * ENTRY_SIZE
+    if snapshot.l1_table_offset % header.cluster_size or end >= 1 << 63:
+        raise HeaderError(
+            "L1 table offset of a snapshot is not valid",
+            field=f"{what}: L1 table offset",
+            offset=None,
+            found=hex(snapshot.l1_table_offset),
+            allowed=f"a multiple of {header.cluster_size:#x}, the table's end below 2^63",
+        )
 
 
 def read_within(file: HostFile, offset: int, length: int, limit: int, what: str) -> bytes:

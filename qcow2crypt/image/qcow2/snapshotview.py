@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qcow2crypt.errors import ArgumentError, HeaderError
+from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.base import Image
 from qcow2crypt.image.extents import Extent, extents_of
 from qcow2crypt.image.info import ImageInfo, Snapshot
 from qcow2crypt.image.layers import Ranges
-from qcow2crypt.image.qcow2.header import L1_BYTES_MAX, Header
 from qcow2crypt.image.qcow2.mapping import ClusterMap
-from qcow2crypt.image.qcow2.tables import ENTRY_SIZE, read_l1
+from qcow2crypt.image.qcow2.snapshots import check_l1
+from qcow2crypt.image.qcow2.tables import read_l1
 from qcow2crypt.units import SECTOR_SIZE, GuestOffset, align_down
 
 if TYPE_CHECKING:
@@ -88,26 +88,3 @@ class Qcow2Snapshot(Image):
         super()._check_open()
         if self._image.closed:
             raise ArgumentError("the image that this snapshot is in is closed")
-
-
-def check_l1(header: Header, snapshot: Snapshot) -> None:
-    """What QEMU refuses of the L1 table of a snapshot.  Raises HeaderError."""
-    limit = L1_BYTES_MAX // ENTRY_SIZE
-    what = f"snapshot {snapshot.id} '{snapshot.name}'"
-    if snapshot.l1_size > limit:
-        raise HeaderError(
-            "L1 table of a snapshot too large",
-            field=f"{what}: L1 size",
-            offset=None,
-            found=str(snapshot.l1_size),
-            allowed=f"0 to {limit}",
-        )
-    end = snapshot.l1_table_offset + snapshot.l1_size * ENTRY_SIZE
-    if snapshot.l1_table_offset % header.cluster_size or end >= 1 << 63:
-        raise HeaderError(
-            "L1 table offset of a snapshot is not valid",
-            field=f"{what}: L1 table offset",
-            offset=None,
-            found=hex(snapshot.l1_table_offset),
-            allowed=f"a multiple of {header.cluster_size:#x}, the table's end below 2^63",
-        )

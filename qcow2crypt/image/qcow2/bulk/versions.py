@@ -15,6 +15,7 @@ from qcow2crypt.image.qcow2.bulk.headercluster import write_version
 from qcow2crypt.image.qcow2.bulk.snapshottable import read_rows
 from qcow2crypt.image.qcow2.bulk.switch import Switch, read_refcounts, write_header
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE, FLAG_COMPRESSED, FLAG_ZERO, OFFSET_MASK
+from qcow2crypt.image.qcow2.snapshots import check_l1
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.image.qcow2.tables import read_l1, read_table
 
@@ -38,7 +39,7 @@ def upgrade(file: HostFile, structure: Structure) -> None:
 
 
 def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) -> None:
-    """Refuse what version 2 cannot be: ArgumentError, UnsupportedFeatureError."""
+    """Refuse what version 2 cannot be: ArgumentError, UnsupportedFeatureError, HeaderError."""
     header = structure.header
     if refcount_bits != 1 << _V2_REFCOUNT_ORDER:
         raise ArgumentError(
@@ -63,6 +64,7 @@ def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) ->
     seen: set[int] = set()
     for row in read_rows(file, header):
         snapshot = row.snapshot
+        check_l1(header, snapshot)
         for entry in read_l1(file, snapshot.l1_table_offset, snapshot.l1_size):
             offset = entry & OFFSET_MASK
             if offset and offset not in seen and offset < file.size:
