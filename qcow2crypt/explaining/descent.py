@@ -87,7 +87,7 @@ class LayerDisk:
         header, file, active = structure.header, self.layer.file, self.snapshot is None
         at, count = header.l1_table_offset, header.l1_size
         if self.snapshot is not None:
-            check_l1(header, self.snapshot)
+            check_l1(file, header, self.snapshot)
             at, count = self.snapshot.l1_table_offset, self.snapshot.l1_size
         where = ClusterMap(file, header, read_l1(file, at, count), l1_offset=at)
         place = position(offset, header)

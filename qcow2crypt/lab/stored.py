@@ -107,7 +107,7 @@ class Stored:
         if snapshot is None:
             where = ClusterMap(self.file, self._header)
         else:
-            check_l1(self._header, snapshot)
+            check_l1(self.file, self._header, snapshot)
             l1 = read_l1(self.file, snapshot.l1_table_offset, snapshot.l1_size)
             where = ClusterMap(self.file, self._header, l1, l1_offset=snapshot.l1_table_offset)
             end = snapshot.disk_size // SECTOR_SIZE * SECTOR_SIZE

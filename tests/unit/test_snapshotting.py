@@ -145,30 +145,32 @@ IMPOSSIBLE = {
 
 @pytest.mark.parametrize("field", IMPOSSIBLE)
 def test_a_snapshot_that_cannot_be_is_refused(tmp_path: Path, field: str) -> None:
-    """Before anything is read of it, or written; the error says of which, and which field."""
+    """Before anything is read of it, or written; the error says of which, and where."""
     path = tmp_path / "image.qcow2"
     options = qcow2crypt.Qcow2Options(encryption="aes")
     qcow2crypt.create(path, 1 << 20, secret="test", options=options)
     with qcow2crypt.open(path, secret="test", mode="r+") as image:
         image.create_snapshot("one")
+        image.create_snapshot("two")
     damaged = bytearray(path.read_bytes())
     header = read_structure(HostFile(io.BytesIO(damaged))).header
     at, new = IMPOSSIBLE[field]
-    at += header.snapshots_offset
+    at += header.snapshots_offset + 40 + 24 + 8  # behind the first: extra data, "1", "one", padding
     damaged[at : at + len(new)] = new
     path.write_bytes(damaged)
-    with qcow2crypt.open(path, secret="test", mode="r+") as image, refused(field):
-        image.apply_snapshot("one")
+    with qcow2crypt.open(path, secret="test", mode="r+") as image, refused(field) as caught:
+        image.apply_snapshot("two")
+    assert caught.value.offset == at
     if field != "disk size":  # which only matters to who wants the disk
         with qcow2crypt.open(path, secret="test", mode="r+") as image, refused(field):
-            image.delete_snapshot("one")
+            image.delete_snapshot("two")
         host = HostFile(io.BytesIO(damaged))
         with refused(field):
             check_downgrade(host, read_structure(host), 16)
         with Stored(path) as stored, refused(field):
-            next(stored.runs(stored.snapshots()[0]), None)
+            next(stored.runs(stored.snapshots()[1]), None)
     assert path.read_bytes() == damaged
 
 
-def refused(field: str) -> AbstractContextManager[object]:
-    return pytest.raises(FormatError, match=f"snapshot 1 'one': {field}")
+def refused(field: str) -> AbstractContextManager[pytest.ExceptionInfo[FormatError]]:
+    return pytest.raises(FormatError, match=f"snapshot 2 'two': {field}")

@@ -20,6 +20,8 @@ _SNAPSHOT = struct.Struct(">QIHHIIQII")
 _EXTRA_MAX = 1024
 _TABLE_MAX = 64 << 20
 _NO_ICOUNT = 2**64 - 1
+DISK_SIZE_AT = _SNAPSHOT.size + 8
+"""Where in an entry, if it is long enough, the size of the disk is."""
 
 
 def read_snapshots(file: HostFile, header: Header) -> Iterator[Snapshot]:
@@ -78,7 +80,7 @@ def find_snapshot(found: Sequence[Snapshot], id_or_name: str, image: str) -> Sna
     )
 
 
-def check_l1(header: Header, snapshot: Snapshot) -> None:
+def check_l1(file: HostFile, header: Header, snapshot: Snapshot) -> None:
     """Refuse what QEMU refuses of the L1 table of a snapshot.  Raises HeaderError."""
     limit = L1_BYTES_MAX // ENTRY_SIZE
     what = f"snapshot {snapshot.id} '{snapshot.name}'"
@@ -86,7 +88,7 @@ def check_l1(header: Header, snapshot: Snapshot) -> None:
         raise HeaderError(
             "L1 table of a snapshot too large",
             field=f"{what}: L1 size",
-            offset=None,
+            offset=entry_offset(file, header, snapshot) + 8,
             found=str(snapshot.l1_size),
             allowed=f"0 to {limit}",
         )
@@ -95,10 +97,20 @@ def check_l1(header: Header, snapshot: Snapshot) -> None:
         raise HeaderError(
             "L1 table offset of a snapshot is not valid",
             field=f"{what}: L1 table offset",
-            offset=None,
+            offset=entry_offset(file, header, snapshot),
             found=hex(snapshot.l1_table_offset),
             allowed=f"a multiple of {header.cluster_size:#x}, the table's end below 2^63",
         )
+
+
+def entry_offset(file: HostFile, header: Header, snapshot: Snapshot) -> int:
+    """The host offset of the entry of a snapshot, which was read from this table."""
+    start = header.snapshots_offset
+    for one, end in snapshot_entries(file, header):
+        if one == snapshot:
+            break
+        start = end
+    return start
 
 
 def read_within(file: HostFile, offset: int, length: int, limit: int, what: str) -> bytes:

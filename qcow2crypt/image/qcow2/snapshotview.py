@@ -36,7 +36,7 @@ class Qcow2Snapshot(Image):
 
     def __init__(self, image: Qcow2Image, snapshot: Snapshot) -> None:
         header = image.structure.header
-        check_l1(header, snapshot)
+        check_l1(image.host_file, header, snapshot)
         super().__init__(align_down(snapshot.disk_size, SECTOR_SIZE))
         self.name = image.name
         self.backing = image.backing

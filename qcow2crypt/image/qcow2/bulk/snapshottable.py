@@ -13,8 +13,7 @@ from qcow2crypt.errors import ArgumentError
 from qcow2crypt.image.hostfile import HostFile
 from qcow2crypt.image.info import Snapshot
 from qcow2crypt.image.qcow2.header import SNAPSHOTS_MAX, Header
-from qcow2crypt.image.qcow2.snapshots import read_snapshots
-from qcow2crypt.units import align_up
+from qcow2crypt.image.qcow2.snapshots import snapshot_entries
 
 _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")
@@ -34,13 +33,10 @@ class Row:
 def read_rows(file: HostFile, header: Header) -> list[Row]:
     """Every entry of the table.  Raises HeaderError when it is damaged."""
     rows = []
-    offset = header.snapshots_offset
-    for snapshot in read_snapshots(file, header):
-        fixed = _FIXED.unpack(file.pread(_FIXED.size, offset))
-        names, extra = fixed[2] + fixed[3], fixed[8]
-        length = align_up(_FIXED.size + extra + names, 8)
-        rows.append(Row(snapshot, file.pread(length, offset)))
-        offset += length
+    start = header.snapshots_offset
+    for snapshot, end in snapshot_entries(file, header):
+        rows.append(Row(snapshot, file.pread(end - start, start)))
+        start = end
     return rows
 
 

@@ -26,7 +26,7 @@ from qcow2crypt.image.qcow2.bulk.snapshottable import Row, check_name, find, new
 from qcow2crypt.image.qcow2.bulk.switch import Switch
 from qcow2crypt.image.qcow2.entries import ENTRY_SIZE
 from qcow2crypt.image.qcow2.header import INCOMPAT_DATA_FILE, L1_BYTES_MAX, Header
-from qcow2crypt.image.qcow2.snapshots import check_l1
+from qcow2crypt.image.qcow2.snapshots import DISK_SIZE_AT, check_l1, entry_offset
 from qcow2crypt.image.qcow2.structure import Structure
 from qcow2crypt.units import SECTOR_SIZE, div_up
 
@@ -79,8 +79,8 @@ def apply_snapshot(file: HostFile, structure: Structure, id_or_name: str) -> Sna
         )
     snapshot = row.snapshot
     size = snapshot.disk_size // SECTOR_SIZE * SECTOR_SIZE
-    check_l1(header, snapshot)
-    needed = _l1_entries(header, snapshot, size)
+    check_l1(file, header, snapshot)
+    needed = _l1_entries(file, header, snapshot, size)
     with _switching(file, header) as switch:
         references = L1References(switch)
         old = references.read_l1(header.l1_table_offset, header.l1_size)
@@ -105,7 +105,7 @@ def delete_snapshot(file: HostFile, structure: Structure, id_or_name: str) -> Sn
     rows = read_rows(file, header)
     row = _found(rows, file, id_or_name, name_first=True)
     snapshot = row.snapshot
-    check_l1(header, snapshot)
+    check_l1(file, header, snapshot)
     with _switching(file, header) as switch:
         references = L1References(switch)
         gone = references.read_l1(snapshot.l1_table_offset, snapshot.l1_size)
@@ -177,7 +177,7 @@ def _refuse_data_file(structure: Structure) -> None:
         raise UnsupportedFeatureError("an internal snapshot of an image with an external data file")
 
 
-def _l1_entries(header: Header, snapshot: Snapshot, size: int) -> int:
+def _l1_entries(file: HostFile, header: Header, snapshot: Snapshot, size: int) -> int:
     """How long the L1 table of a disk of ``size`` bytes has to be.  Raises FormatError."""
     limit = L1_BYTES_MAX // ENTRY_SIZE
     needed = div_up(size, header.l2_coverage)
@@ -185,7 +185,7 @@ def _l1_entries(header: Header, snapshot: Snapshot, size: int) -> int:
         raise FormatError(
             "the disk of a snapshot is too large for an L1 table",
             field=f"snapshot {snapshot.id} '{snapshot.name}': disk size",
-            offset=None,
+            offset=entry_offset(file, header, snapshot) + DISK_SIZE_AT,
             found=str(snapshot.disk_size),
             allowed=f"at most {limit * header.l2_coverage}",
         )

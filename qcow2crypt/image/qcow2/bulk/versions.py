@@ -64,7 +64,7 @@ def check_downgrade(file: HostFile, structure: Structure, refcount_bits: int) ->
     seen: set[int] = set()
     for row in read_rows(file, header):
         snapshot = row.snapshot
-        check_l1(header, snapshot)
+        check_l1(file, header, snapshot)
         for entry in read_l1(file, snapshot.l1_table_offset, snapshot.l1_size):
             offset = entry & OFFSET_MASK
             if offset and offset not in seen and offset < file.size:
