@@ -12,6 +12,7 @@ Prints tables, and writes a JSON file to benchmarks/results.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -28,7 +29,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.convert import OURS, PASSPHRASE, run, touch_memory, version_of_qemu
+from benchmarks.convert import (
+    OURS,
+    PASSPHRASE,
+    free_memory,
+    held_memory,
+    run,
+    touch_memory,
+    version_of_qemu,
+)
 from benchmarks.engines import git, version
 from qcow2crypt.bench.circumstances import cpu
 
@@ -101,24 +110,30 @@ class Bench:
         form = self.aes_opened(self.out) if encrypted else f"driver=raw,file.filename={self.out}"
         run(["qemu-img", "compare", *secret, form, f"driver=raw,file.filename={raw}"])
 
+    @contextlib.contextmanager
+    def other_memory_held(self, size: int) -> Iterator[None]:
+        """All free memory but ``size`` bytes, which then are the only ones to be touched."""
+        with held_memory(0 if self.quick else max(0, free_memory() - size)):
+            yield
+
     def measured(
         self, rows: dict[str, list[str]], check: Callable[[str], None], rounds: int | None = None
     ) -> list[Row]:
         """Run the commands by turns; the first round fills the page cache and is checked."""
-        rounds = rounds or self.rounds
         size = MIB
-        samples: dict[str, list[tuple[float, float, float]]] = {who: [] for who in rows}
-        for number in range(rounds + 1):
-            for who, words in rows.items():
-                self.out.unlink(missing_ok=True)
-                touch_memory(size)
-                sample = run(words)
-                if number:
-                    samples[who].append(sample)
-                else:
-                    check(who)
-                    size = max(size, self.out.stat().st_blocks * 512)
+        for who, words in rows.items():
+            self.out.unlink(missing_ok=True)
+            run(words)
+            check(who)
+            size = max(size, self.out.stat().st_blocks * 512)
         self.out.unlink(missing_ok=True)
+        samples: dict[str, list[tuple[float, float, float]]] = {who: [] for who in rows}
+        with self.other_memory_held(2 * size):
+            for _ in range(rounds or self.rounds):
+                for who, words in rows.items():
+                    touch_memory(0 if self.quick else free_memory())
+                    samples[who].append(run(words))
+                    self.out.unlink(missing_ok=True)
         return [
             {
                 "who": who,
