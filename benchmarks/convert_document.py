@@ -87,8 +87,6 @@ def table_lines(rows: list[Row], who: Who) -> list[str]:
     lines = []
     for size in dict.fromkeys(row["cluster_size"] for row in rows if row["who"] == who.ours):
         copy = seconds(rows, who.copy, cluster_size=size)
-        if copy is None:  # an older result has one cp for all
-            copy = seconds(rows, who.copy, cluster_size=0)
         for works in ((THERE,), (BACK,), ("AES to AES",), (THERE, BACK)):
             ours, default, fast = (
                 together(rows, one, works, size) for one in (who.ours, who.default, who.fast)
