@@ -45,7 +45,7 @@ class Space:
         self._debug_at = 0
         self._in_linker = False
         self._first_byte = b""
-        self._searched: set[int] = set()
+        self._searched: dict[Mapping, Mapping] = {}
         self._stop_at_entry(pid)
 
     def copy(self) -> Space:
@@ -54,7 +54,7 @@ class Space:
         twin.__dict__.update(self.__dict__)
         twin.armed = dict(self.armed)
         twin.watched = list(self.watched)
-        twin._searched = set(self._searched)  # noqa: SLF001 - of this class
+        twin._searched = dict(self._searched)  # noqa: SLF001 - of this class
         return twin
 
     def _stop_at_entry(self, pid: int) -> None:
@@ -120,10 +120,28 @@ class Space:
         self.maps = memory.maps_of(tid)
         if self._in_linker:
             self._name_program(tid)
-        for each in self.maps:
-            if each.start not in self._searched and each.inode:
-                self._searched.add(each.start)
+        here = {_lasting(each): each for each in self.maps if each.inode}
+        self._forget([each for key, each in self._searched.items() if key not in here])
+        for key, each in here.items():
+            if key not in self._searched:
+                self._searched[key] = each
                 yield each, search(tid, each)
+
+    def _forget(self, gone: list[Mapping]) -> None:
+        """What was unmapped, with the breakpoints in it.
+
+        Something else may come to its place, and does: the linker's cache of paths lies for a
+        moment where a library comes next.
+        """
+        for each in gone:
+            del self._searched[_lasting(each)]
+        code = [each for each in gone if each.executable]
+        if code:
+            self.armed = {
+                address: found
+                for address, found in self.armed.items()
+                if not any(each.start <= address < each.end for each in code)
+            }
 
     def _name_program(self, tid: int) -> None:
         """What the linker loads is the program, and not the linker: the first in its list."""
@@ -179,6 +197,11 @@ class Space:
                 if len(found) == most:
                     break
         return tuple(found)
+
+
+def _lasting(mapping: Mapping) -> Mapping:
+    """A mapping without what can change while it lasts: its end, its rights, the file's name."""
+    return mapping._replace(end=0, access="", path="")
 
 
 def _write(tid: int, changes: dict[int, bytes]) -> None:

@@ -76,6 +76,15 @@ def test_a_library_that_is_loaded_later(method: str, program: Path, build: Build
     assert site.place.path == str(library)
 
 
+def test_a_library_that_is_loaded_again(method: str, program: Path, build: Build) -> None:
+    """To where it was before, with no breakpoint in it."""
+    library = build("library")
+    report = once(program, "library-again", BLOCKS, library)
+    assert counted(report) == BLOCKS
+    (site,) = report.findings[0].evidence.sites
+    assert site.place.path == str(library)
+
+
 def test_where_memory_can_be_written_by_ptrace_alone(
     method: str, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
